@@ -20,8 +20,8 @@ pub enum ErrorKind {
     Locked,
     /// The operating system refused a call: look at the disk and the permissions.
     Io,
-    /// A sync failed. The changes are still in memory and are being written to a fresh segment; this
-    /// wait ends, the work goes on. See [`Status`](crate::Status).
+    /// A sync failed. The changes are still in memory and are being written to a fresh segment;
+    /// this wait ends, the work goes on. See [`Status`](crate::Status).
     Degraded,
     /// The files are damaged and the policy is [`OnDamage::Refuse`](crate::OnDamage::Refuse).
     /// Nothing was altered.
@@ -30,7 +30,8 @@ pub enum ErrorKind {
     NewerVersion,
     /// The store was closed through this handle or a clone of it.
     Closed,
-    /// The records asked for were compacted away: take a [`View`](crate::View) and follow from its LSN.
+    /// The records asked for were compacted away: take a [`View`](crate::View) and follow from its
+    /// LSN.
     Compacted,
 }
 
@@ -165,7 +166,8 @@ fn next_step(source: &io::Error) -> Option<&'static str> {
     }
 }
 
-/// What and where, then what to do next. The source is not repeated; the alternate form (`{:#}`) adds it.
+/// What and where, then what to do next. The source is not repeated; the alternate form (`{:#}`)
+/// adds it.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.what)?;
@@ -204,7 +206,8 @@ impl StdError for Error {
 /// The error of the calls that come from the system this crate replaces.
 ///
 /// Its text holds the kind, the path, the source and the next step. A program that wants to act on
-/// them uses the journaled calls, whose [`Error`] has [`kind`](Error::kind) and [`path`](Error::path).
+/// them uses the journaled calls, whose [`Error`] has [`kind`](Error::kind) and
+/// [`path`](Error::path).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MarketplaceError {

@@ -1,8 +1,8 @@
 //! The one seam between the store and the disk.
 //!
-//! Everything that touches a file goes through [`Vfs`] and [`VfsFile`]; nothing else in the crate uses
-//! `std::fs`. [`OsVfs`] is the operating system; the simulated disk of the `testing` feature is the
-//! other implementation. The traits know nothing of segments, records or snapshots.
+//! Everything that touches a file goes through [`Vfs`] and [`VfsFile`]; nothing else in the crate
+//! uses `std::fs`. [`OsVfs`] is the operating system; the simulated disk of the `testing` feature
+//! is the other implementation. The traits know nothing of segments, records or snapshots.
 //!
 //! This is the expert's door: a program needs it only to put the store on something that is not a
 //! file system, or to inject faults.
@@ -24,7 +24,8 @@ pub enum EntryKind {
     Other,
 }
 
-/// One entry of a directory, or what [`Vfs::metadata`] says of a path (symbolic links are followed).
+/// One entry of a directory, or what [`Vfs::metadata`] says of a path (symbolic links are
+/// followed).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The name inside its directory.
@@ -108,6 +109,7 @@ pub trait Vfs: Send + Sync + fmt::Debug {
 }
 
 /// An open file. Positions and lengths are bytes.
+#[expect(clippy::len_without_is_empty, reason = "nobody asks; and `len` may fail")]
 pub trait VfsFile: Send + Sync + fmt::Debug {
     /// Reads at most `buf.len()` bytes at `offset`; 0 means the end of the file.
     ///
@@ -115,8 +117,8 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
     /// Whatever the disk says.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes all of `bytes` at `offset`, growing the file where it must. After an error any part of
-    /// it may have been written.
+    /// Writes all of `bytes` at `offset`, growing the file where it must. After an error any part
+    /// of it may have been written.
     ///
     /// # Errors
     /// Whatever the disk says.
@@ -154,8 +156,8 @@ pub trait VfsLock: Send + Sync + fmt::Debug {
 /// Reads a whole file of at most `limit` bytes.
 ///
 /// # Errors
-/// `FileTooLarge` if it is longer, before anything of that size is allocated; whatever the disk says
-/// otherwise.
+/// `FileTooLarge` if it is longer, before anything of that size is allocated; whatever the disk
+/// says otherwise.
 pub fn read_file(vfs: &dyn Vfs, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = vfs.open_read_only(path)?;
     let len = file.len()?;

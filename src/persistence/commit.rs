@@ -1,0 +1,240 @@
+//! The commit thread: take what gathered, one write, one sync, publish; rotate when full.
+//!
+//! A failed write or sync is final for its file. The records since `durable_through` are still in
+//! memory: they go to a fresh segment, again and again with growing pauses, until the disk takes them.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    preparer::Preparer,
+    progress::Progress,
+    queue::{Batch, Queue, RotateReply, Work},
+};
+use crate::{
+    Error, Lsn, StoreId,
+    journal::{
+        format::{Previous, RecordKind, SegmentHeader, encode_record},
+        segment::SegmentWriter,
+    },
+    vfs::Vfs,
+};
+
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
+const PAUSE_LONGEST: Duration = Duration::from_secs(1);
+/// Attempts to write what is left when the store is closed while the disk refuses writes.
+const CLOSING_ATTEMPTS: u32 = 3;
+/// A batch's frames are kept in one buffer; a larger one gives its memory back.
+const BUFFER_BYTES_KEPT: usize = 4 << 20;
+
+/// Milliseconds since the UNIX epoch, for segment headers.
+pub(super) type NowMs = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Everything the commit thread owns.
+pub(super) struct Committer {
+    pub(super) queue: Arc<Queue>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) vfs: Arc<dyn Vfs>,
+    pub(super) dir: PathBuf,
+    pub(super) store_id: StoreId,
+    pub(super) now_ms: NowMs,
+    pub(super) preparer: Preparer,
+    /// The open segment; `None` between a seal or a failure and the next one.
+    pub(super) segment: Option<SegmentWriter>,
+    /// What the next segment's header cites.
+    pub(super) previous: Previous,
+    pub(super) last_segment: u64,
+    /// Records that are not durable yet, oldest first.
+    pub(super) pending: Vec<Batch>,
+    pub(super) buffer: Vec<u8>,
+    /// Called when more than `journal_bytes_max` bytes of journal have gathered.
+    pub(super) on_growth: Box<dyn Fn() + Send>,
+    pub(super) journal_bytes_max: u64,
+}
+
+impl Committer {
+    /// Runs until the queue is closed and drained; then ends the journal with a seal that vouches for
+    /// everything.
+    pub(super) fn run(mut self) -> Result<(), Error> {
+        let queue = Arc::clone(&self.queue);
+        let mut result = Ok(());
+        while let Some(work) = queue.next_work() {
+            result = self.commit(work);
+        }
+        let result = result.and_then(|()| self.finish());
+        self.progress.close();
+        result
+    }
+
+    /// Makes the work durable, however often that takes. An error only when the store is closed and
+    /// the disk still refuses.
+    fn commit(&mut self, work: Work) -> Result<(), Error> {
+        let mut rotate: Vec<RotateReply> = Vec::new();
+        self.add(work, &mut rotate);
+        let mut pause = PAUSE_FIRST;
+        let mut failed = false;
+        let mut attempts_when_closing: u32 = 0;
+        loop {
+            let error = match self.try_commit(!rotate.is_empty()) {
+                Ok(()) => {
+                    if failed {
+                        // Even if nothing was left to write: the disk takes writes again.
+                        self.progress.publish(self.progress.durable_through());
+                        tracing::info!("the journal is written again");
+                    }
+                    for reply in rotate {
+                        // Nobody may be listening any more; that is theirs to decide.
+                        let _sent: Result<(), mpsc::SendError<_>> = reply.send(Ok(()));
+                    }
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            failed = true;
+            self.abandon_segment(&error);
+            for reply in rotate.drain(..) {
+                let _sent: Result<(), mpsc::SendError<_>> = reply.send(Err(error.clone()));
+            }
+            if self.queue.is_closing() {
+                attempts_when_closing = attempts_when_closing.saturating_add(1);
+                if attempts_when_closing >= CLOSING_ATTEMPTS {
+                    return Err(error);
+                }
+            }
+            thread::park_timeout(pause);
+            pause = pause.saturating_mul(2).min(PAUSE_LONGEST);
+            self.progress.clear_demand();
+            while let Some(work) = self.queue.take_more() {
+                self.add(work, &mut rotate);
+            }
+        }
+    }
+
+    fn add(&mut self, work: Work, rotate: &mut Vec<RotateReply>) {
+        if !work.batch.is_empty() {
+            self.pending.push(work.batch);
+        }
+        rotate.extend(work.rotate);
+    }
+
+    /// One attempt: a segment if there is none, one write, one sync, publish, a new segment if due.
+    fn try_commit(&mut self, rotate: bool) -> Result<(), Error> {
+        let bytes = self.pending.iter().map(Batch::framed_bytes).fold(0, usize::saturating_add);
+        if self.segment.as_ref().is_some_and(|segment| !segment.has_room_for(bytes)) {
+            self.write_batches(true, 0)?;
+        }
+        self.ensure_segment()?;
+        let count = self.pending.len();
+        let empty = count == 0 && self.segment.as_ref().is_some_and(SegmentWriter::is_empty);
+        if empty {
+            return Ok(()); // nothing to write, and nothing to seal
+        }
+        // If another batch like this one would not fit, the seal goes along with this one: one sync less.
+        let is_last = |segment: &SegmentWriter| !segment.has_room_for(bytes.saturating_mul(2));
+        let seal = rotate || self.segment.as_ref().is_some_and(is_last);
+        self.write_batches(seal, count)?;
+        let durable = self.pending.last().map(Batch::last_lsn);
+        for batch in self.pending.drain(..) {
+            self.queue.release(batch);
+        }
+        if let Some(durable) = durable {
+            self.progress.publish(durable);
+        }
+        self.ensure_segment()?;
+        if self.segment.as_ref().is_some_and(SegmentWriter::is_half_full) {
+            self.preparer.request();
+        }
+        if self.progress.journal_bytes() > self.journal_bytes_max {
+            (self.on_growth)();
+        }
+        Ok(())
+    }
+
+    /// Writes the first `count` pending batches, and a seal behind them, in one write and one sync.
+    fn write_batches(&mut self, seal: bool, count: usize) -> Result<(), Error> {
+        let Some(segment) = &mut self.segment else { return Ok(()) };
+        let durable = self.progress.durable_through();
+        self.buffer.clear();
+        let mut records: u64 = 0;
+        let mut last = segment.last_lsn();
+        for batch in self.pending.iter().take(count) {
+            for (lsn, payload) in batch.payloads() {
+                let kind = RecordKind::Changes;
+                encode_record(&mut self.buffer, segment.seed(), kind, lsn, durable, payload);
+            }
+            records = records.saturating_add(batch.count());
+            last = batch.last_lsn();
+        }
+        let crc = seal.then(|| segment.encode_seal(&mut self.buffer, records, last, durable));
+        segment.write(&self.buffer, records, last)?;
+        segment.sync()?;
+        self.progress.add_journal_bytes(self.buffer.len() as u64);
+        if self.buffer.capacity() > BUFFER_BYTES_KEPT {
+            self.buffer = Vec::new();
+        }
+        if let Some(crc) = crc {
+            self.previous = Previous {
+                segment: segment.header().segment,
+                last_lsn: last,
+                seal: Some(crc),
+                superseded: false,
+            };
+            self.segment = None;
+        }
+        Ok(())
+    }
+
+    /// Starts the next segment if none is open. Only then may anything be acknowledged into it.
+    fn ensure_segment(&mut self) -> Result<(), Error> {
+        if self.segment.is_some() {
+            return Ok(());
+        }
+        let prepared = self.preparer.take()?;
+        let number = self.last_segment.saturating_add(1);
+        // Used up even if the start fails: a number is never used twice.
+        self.last_segment = number;
+        let header = SegmentHeader {
+            store_id: self.store_id,
+            segment: number,
+            first_lsn: self.previous.last_lsn.next(),
+            created_ms: (self.now_ms)(),
+            previous: self.previous,
+        };
+        self.segment = Some(prepared.start(self.vfs.as_ref(), &self.dir, header)?);
+        self.progress.set_segment(number);
+        Ok(())
+    }
+
+    /// Gives up the open segment after a failure: what it holds past `durable_through` counts no more.
+    fn abandon_segment(&mut self, error: &Error) {
+        let durable = self.progress.durable_through();
+        if let Some(segment) = self.segment.take() {
+            self.previous = Previous {
+                segment: segment.header().segment,
+                last_lsn: durable,
+                seal: None,
+                superseded: true,
+            };
+            tracing::warn!(
+                %error, durable_through = %durable, segment = %segment.path().display(),
+                "the journal could not be written; it goes on in a fresh segment"
+            );
+        }
+        self.progress.fail(error);
+    }
+
+    /// A seal that vouches for everything: all before it is durable by now.
+    fn finish(&mut self) -> Result<(), Error> {
+        let durable: Lsn = self.progress.durable_through();
+        let Some(segment) = &mut self.segment else { return Ok(()) };
+        self.buffer.clear();
+        let last = segment.last_lsn().max(durable);
+        segment.encode_seal(&mut self.buffer, 0, last, last);
+        segment.write(&self.buffer, 0, last)?;
+        segment.sync()
+    }
+}

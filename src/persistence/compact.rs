@@ -1,0 +1,263 @@
+//! The compaction thread: a snapshot of a pinned view, then the deletion of what two snapshots cover.
+//!
+//! It never touches the open segment and never fails an append. Whatever step fails, the old files
+//! stay in charge, and the next attempt comes after a growing pause.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+
+use super::{options::Clock, progress::Progress, queue::Queue};
+use crate::{
+    Error, Lsn, StoreId,
+    journal::name::{SegmentName, deletable},
+    snapshot::{
+        Meta,
+        name::parse_fallback,
+        publish::{Demote, Places, publish, remove_older_fallbacks},
+    },
+    state::{Change, State},
+    vfs::Vfs,
+};
+
+const PAUSE_FIRST: Duration = Duration::from_secs(60);
+const PAUSE_LONGEST: Duration = Duration::from_secs(3600);
+/// Attempts to swap in a large state between two appends.
+const REPLACE_ATTEMPTS: u32 = 100;
+
+/// What is asked of the compaction thread.
+pub(super) enum Job {
+    /// A snapshot now. Without a reply it is an auto-save's or the journal's own wish, which pauses
+    /// after failures and is amortised for large states.
+    Compact(Option<SyncSender<Result<Lsn, Error>>>),
+    /// An auto-save; told when it is over.
+    Tick(SyncSender<Result<Lsn, Error>>),
+    /// Make this the state by a snapshot, because the difference is too large for one record. The
+    /// closure derives the new state from the current one.
+    Replace(Box<dyn Fn(&State) -> Result<State, Error> + Send>, SyncSender<Result<Lsn, Error>>),
+    Stop,
+}
+
+/// What others may ask about compaction.
+#[derive(Debug, Default)]
+pub(super) struct CompactionStatus {
+    /// LSN of the newest snapshot.
+    pub(super) snapshot_lsn: AtomicU64,
+    /// Its size in bytes; 0 if there is none.
+    pub(super) snapshot_bytes: AtomicU64,
+    /// Failed attempts in a row.
+    pub(super) failures: AtomicU64,
+    /// A wish to compact is on its way already.
+    pub(super) wished: AtomicBool,
+    /// Stop what you do: the store is being closed.
+    pub(super) stop: AtomicBool,
+    saved_at: Mutex<DateTime<Utc>>,
+}
+
+impl CompactionStatus {
+    /// When the newest snapshot was written; the UNIX epoch if there is none.
+    pub(super) fn saved_at(&self) -> DateTime<Utc> {
+        *self.saved_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_saved_at(&self, saved_at: DateTime<Utc>) {
+        *self.saved_at.lock().unwrap_or_else(PoisonError::into_inner) = saved_at;
+    }
+}
+
+/// Everything the compaction thread owns.
+pub(super) struct Compactor {
+    pub(super) vfs: Arc<dyn Vfs>,
+    pub(super) places: Places,
+    pub(super) store_id: StoreId,
+    pub(super) queue: Arc<Queue>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) status: Arc<CompactionStatus>,
+    pub(super) clock: Clock,
+    pub(super) amortise_above_bytes: u64,
+    /// LSN of the sound snapshot in place.
+    pub(super) published: Option<Lsn>,
+    pub(super) not_before: Option<Instant>,
+}
+
+impl Compactor {
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            match job {
+                Job::Compact(None) => {
+                    self.status.wished.store(false, Ordering::Release);
+                    if !self.is_pausing() {
+                        self.told(Self::compact).ok();
+                    }
+                }
+                Job::Compact(Some(reply)) => {
+                    let result = self.told(Self::compact);
+                    reply.send(result).ok();
+                }
+                Job::Tick(reply) => {
+                    let unused = self.published.is_none() && self.queue.last_lsn() == Lsn::ZERO;
+                    let idle = unused || self.is_pausing() || self.is_amortised();
+                    let result = if idle { Ok(self.lsn()) } else { self.told(Self::compact) };
+                    reply.send(result).ok();
+                }
+                Job::Replace(derive, reply) => {
+                    let result = self.told(|compactor| compactor.replace(derive.as_ref()));
+                    reply.send(result).ok();
+                }
+                Job::Stop => return,
+            }
+        }
+    }
+
+    /// Runs a compaction and keeps count of failures.
+    fn told(
+        &mut self,
+        compact: impl FnOnce(&mut Self) -> Result<Lsn, Error>,
+    ) -> Result<Lsn, Error> {
+        let result = compact(self);
+        match &result {
+            Ok(_) => {
+                self.status.failures.store(0, Ordering::Relaxed);
+                self.not_before = None;
+            }
+            Err(_) if self.status.stop.load(Ordering::Relaxed) => {}
+            Err(error) => {
+                let before = self.status.failures.fetch_add(1, Ordering::Relaxed);
+                let doublings = u32::try_from(before).unwrap_or(u32::MAX).min(6);
+                let pause = PAUSE_FIRST.saturating_mul(1 << doublings).min(PAUSE_LONGEST);
+                self.not_before = Instant::now().checked_add(pause);
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    failures = before.saturating_add(1),
+                    "compaction failed; the journal keeps everything"
+                );
+            }
+        }
+        result
+    }
+
+    fn is_pausing(&self) -> bool {
+        self.not_before.is_some_and(|instant| Instant::now() < instant)
+    }
+
+    /// True if the snapshot is large and the journal has not grown to a tenth of it.
+    fn is_amortised(&self) -> bool {
+        let snapshot_bytes = self.status.snapshot_bytes.load(Ordering::Relaxed);
+        snapshot_bytes > self.amortise_above_bytes
+            && self.progress.journal_bytes() < snapshot_bytes / 10
+    }
+
+    /// False if somebody removed the snapshot.
+    fn is_in_place(&self) -> bool {
+        self.vfs.metadata(&self.places.state_file).is_ok()
+    }
+
+    fn lsn(&self) -> Lsn {
+        self.published.unwrap_or(Lsn::ZERO)
+    }
+
+    /// Does nothing if there is no record since the last snapshot and nothing has expired.
+    fn compact(&mut self) -> Result<Lsn, Error> {
+        let now = (self.clock)();
+        let (state, lsn) = self.queue.view();
+        if state.has_expired(now.into()) {
+            self.queue.append(&[Change::Expired { at: now.into() }])?;
+        } else if self.published == Some(lsn) && self.is_in_place() {
+            return Ok(lsn);
+        }
+        drop(state);
+        let covered = self.progress.journal_bytes();
+        let (state, lsn) = self.seal_behind_view()?;
+        let demote = self.demote(lsn);
+        let older = self.published.filter(|published| *published < lsn);
+        self.publish(&state, lsn, &demote)?;
+        self.progress.forget_journal_bytes(covered);
+        self.delete_covered(older)?;
+        Ok(lsn)
+    }
+
+    /// Pins a view and waits until the segment behind it is sealed and durable.
+    fn seal_behind_view(&self) -> Result<(State, Lsn), Error> {
+        let (reply, sealed) = sync_channel(1);
+        let pinned = self.queue.rotate(reply)?;
+        sealed.recv().map_err(|_| super::progress::closed())??;
+        Ok(pinned)
+    }
+
+    fn demote(&self, lsn: Lsn) -> Demote {
+        match self.published {
+            Some(published) if published < lsn => Demote::fallback(published),
+            _ => Demote::Nothing,
+        }
+    }
+
+    fn publish(&mut self, state: &State, lsn: Lsn, demote: &Demote) -> Result<(), Error> {
+        let meta = Meta {
+            store_id: self.store_id,
+            lsn,
+            segment: self.progress.segment(),
+            saved_at: (self.clock)(),
+        };
+        let status = Arc::clone(&self.status);
+        let stop = move || status.stop.load(Ordering::Relaxed);
+        let bytes = publish(self.vfs.as_ref(), &self.places, state, &meta, demote, &stop)?;
+        self.published = Some(lsn);
+        self.status.set_saved_at(meta.saved_at);
+        self.status.snapshot_lsn.store(lsn.get(), Ordering::Relaxed);
+        self.status.snapshot_bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Deletes the segments and snapshots that are not needed any more: what two published snapshots
+    /// cover, the newest and the fallback.
+    fn delete_covered(&self, demoted: Option<Lsn>) -> Result<(), Error> {
+        let dir = &self.places.journal_dir;
+        let failed =
+            |path: &PathBuf, error| Error::io("cannot clean the journal folder", path, error);
+        let mut names = Vec::new();
+        let mut fallback = demoted;
+        for entry in self.vfs.list(dir).map_err(|error| failed(dir, error))? {
+            let Some(name) = entry.name.to_str() else { continue };
+            names.extend(SegmentName::parse(name));
+            fallback = fallback.max(parse_fallback(name).filter(|lsn| *lsn < self.lsn()));
+        }
+        let Some(fallback) = fallback else { return Ok(()) };
+        names.sort_unstable();
+        for name in deletable(&names, fallback) {
+            let path = dir.join(name.to_string());
+            self.vfs.remove(&path).map_err(|error| failed(&path, error))?;
+        }
+        remove_older_fallbacks(self.vfs.as_ref(), dir, fallback)
+    }
+
+    /// Publishes a new state as of the next LSN, twice, so that two snapshots hold it: no record does.
+    fn replace(&mut self, derive: &dyn Fn(&State) -> Result<State, Error>) -> Result<Lsn, Error> {
+        for _ in 0..REPLACE_ATTEMPTS {
+            let (current, lsn) = self.seal_behind_view()?;
+            let next = derive(&current)?;
+            let demote = self.demote(lsn.next());
+            let queue = Arc::clone(&self.queue);
+            let replaced = queue.replace(lsn, next, |state, lsn| {
+                self.publish(state, lsn, &demote)?;
+                self.publish(state, lsn, &Demote::fallback(lsn))
+            })?;
+            if let Some(lsn) = replaced {
+                self.progress.forget_journal_bytes(u64::MAX);
+                return Ok(lsn);
+            }
+        }
+        Err(Error::new(
+            crate::ErrorKind::Full,
+            "other changes kept coming in between; the large update was not made",
+        )
+        .next("pause the other writers, or make the update in smaller parts"))
+    }
+}

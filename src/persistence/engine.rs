@@ -1,0 +1,304 @@
+//! One open store: recovery, the lock, and the threads from start to close.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::Ordering,
+        mpsc::{Sender, channel, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use super::{
+    commit::Committer,
+    compact::{CompactionStatus, Compactor, Job},
+    holder,
+    options::Builder,
+    preparer::Preparer,
+    progress::{Progress, closed},
+    queue::Queue,
+};
+use crate::{
+    Error, ErrorKind, Lsn, StoreId,
+    journal::{
+        format::{Previous, SegmentHeader},
+        name::prepared_name,
+        segment::{Prepared, SegmentWriter},
+    },
+    recovery::{self, Recovered, report::RecoveryReport},
+    snapshot::{
+        Meta,
+        name::VERSION_1_NAME,
+        publish::{Demote, Places, publish},
+    },
+    state::{Change, State},
+    vfs::{Vfs, VfsLock},
+};
+
+/// The first segment of a session is small, so that opening does not wait for megabytes of zeros; the
+/// next one is prepared in the background.
+const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
+
+/// See the module.
+pub(super) struct Engine {
+    pub(super) queue: Arc<Queue>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) compaction: Arc<CompactionStatus>,
+    pub(super) vfs: Arc<dyn Vfs>,
+    pub(super) places: Places,
+    pub(super) store_id: StoreId,
+    pub(super) report: RecoveryReport,
+    jobs: Sender<Job>,
+    running: Mutex<Running>,
+}
+
+/// What ends when the store is closed, in this order.
+struct Running {
+    compactor: Option<JoinHandle<()>>,
+    committer: Option<JoinHandle<Result<(), Error>>>,
+    lock: Option<Box<dyn VfsLock>>,
+    result: Result<(), Error>,
+}
+
+impl Engine {
+    /// Locks, recovers, repairs, starts a new segment, and starts the threads.
+    pub(super) fn open(options: &Builder) -> Result<Self, Error> {
+        let vfs = Arc::clone(&options.vfs);
+        let places = Places::new(&options.state_file);
+        let lock = holder::acquire(vfs.as_ref(), &places, (options.clock)())?;
+        recovery::sync_before_reading(vfs.as_ref(), &places)?;
+        let mut recovered =
+            recovery::examine(vfs.as_ref(), &places, options.limits, options.on_damage)?;
+        let previous = recovered.repair(vfs.as_ref(), &places, (options.clock)())?;
+        let store_id = match recovered.store_id {
+            Some(store_id) => store_id,
+            None => new_store_id()?,
+        };
+        let mut published = recovered.snapshot_lsn.filter(|_| recovered.snapshot_in_place);
+        if recovered.migrate {
+            migrate(options, &places, &recovered.state, store_id)?;
+            published = Some(Lsn::ZERO);
+        }
+        let segment = start_first_segment(options, &places, store_id, previous, &recovered)?;
+        recovered.remove_unborn(vfs.as_ref(), &places.journal_dir)?;
+        log_report(&recovered.report);
+        Self::start(options, places, lock, recovered, store_id, segment, published)
+    }
+
+    fn start(
+        options: &Builder,
+        places: Places,
+        lock: Box<dyn VfsLock>,
+        recovered: Recovered,
+        store_id: StoreId,
+        segment: SegmentWriter,
+        published: Option<Lsn>,
+    ) -> Result<Self, Error> {
+        let vfs = Arc::clone(&options.vfs);
+        let progress = Arc::new(Progress::new(recovered.last_lsn, recovered.journal_bytes));
+        progress.set_segment(segment.header().segment);
+        let queue = Arc::new(Queue::new(
+            recovered.state.clone(),
+            recovered.last_lsn,
+            &progress,
+            options.sync_within,
+            options.unsynced_bytes_max,
+        ));
+        let compaction = Arc::new(CompactionStatus::default());
+        let snapshot_bytes =
+            vfs.metadata(&places.state_file).map(|entry| entry.len).unwrap_or_default();
+        compaction.snapshot_bytes.store(snapshot_bytes, Ordering::Relaxed);
+        compaction.snapshot_lsn.store(published.unwrap_or(Lsn::ZERO).get(), Ordering::Relaxed);
+        compaction.set_saved_at(recovered.saved_at);
+        let (jobs, job_queue) = channel();
+        let failed =
+            |error| Error::io("cannot start a thread for the store", &places.state_file, error);
+        let clock = Arc::clone(&options.clock);
+        let (wish_jobs, wish_status) = (jobs.clone(), Arc::clone(&compaction));
+        let committer = Committer {
+            queue: Arc::clone(&queue),
+            progress: Arc::clone(&progress),
+            vfs: Arc::clone(&vfs),
+            dir: places.journal_dir.clone(),
+            store_id,
+            now_ms: Arc::new(move || clock().timestamp_millis()),
+            preparer: Preparer::start(&vfs, &places.journal_dir, options.segment_bytes)
+                .map_err(failed)?,
+            previous: Previous::default(),
+            last_segment: segment.header().segment,
+            segment: Some(segment),
+            pending: Vec::new(),
+            buffer: Vec::new(),
+            on_growth: Box::new(move || wish(&wish_jobs, &wish_status)),
+            journal_bytes_max: options.journal_bytes_max,
+        };
+        let committer = thread::Builder::new()
+            .name("peer-journal-commit".into())
+            .spawn(move || committer.run())
+            .map_err(failed)?;
+        progress.set_committer(committer.thread().clone());
+        let compactor = Compactor {
+            vfs: Arc::clone(&vfs),
+            places: places.clone(),
+            store_id,
+            queue: Arc::clone(&queue),
+            progress: Arc::clone(&progress),
+            status: Arc::clone(&compaction),
+            clock: Arc::clone(&options.clock),
+            amortise_above_bytes: options.amortise_above_bytes,
+            published,
+            not_before: None,
+        };
+        let compactor = thread::Builder::new()
+            .name("peer-journal-compact".into())
+            .spawn(move || compactor.run(&job_queue))
+            .map_err(failed)?;
+        let wants_snapshot = recovered.wants_snapshot();
+        let now = (options.clock)();
+        let expired = recovered.state.has_expired(now.into());
+        let engine = Self {
+            queue,
+            progress,
+            compaction,
+            vfs,
+            places,
+            store_id,
+            report: recovered.report,
+            jobs,
+            running: Mutex::new(Running {
+                compactor: Some(compactor),
+                committer: Some(committer),
+                lock: Some(lock),
+                result: Ok(()),
+            }),
+        };
+        if expired {
+            engine.queue.append(&[Change::Expired { at: now.into() }])?;
+        }
+        if wants_snapshot {
+            wish(&engine.jobs, &engine.compaction);
+        }
+        Ok(engine)
+    }
+
+    /// A snapshot now; returns its LSN. Blocks.
+    pub(super) fn compact(&self) -> Result<Lsn, Error> {
+        self.ask(|reply| Job::Compact(Some(reply)))
+    }
+
+    /// An auto-save: does nothing if nothing changed. Blocks.
+    pub(super) fn tick(&self) -> Result<Lsn, Error> {
+        self.ask(Job::Tick)
+    }
+
+    /// Makes what `derive` gives the state, by a snapshot. Blocks.
+    pub(super) fn replace(
+        &self,
+        derive: impl Fn(&State) -> Result<State, Error> + Send + 'static,
+    ) -> Result<Lsn, Error> {
+        self.ask(|reply| Job::Replace(Box::new(derive), reply))
+    }
+
+    fn ask(
+        &self,
+        job: impl FnOnce(std::sync::mpsc::SyncSender<Result<Lsn, Error>>) -> Job,
+    ) -> Result<Lsn, Error> {
+        let (reply, answer) = sync_channel(1);
+        self.jobs.send(job(reply)).map_err(|_| closed())?;
+        answer.recv().map_err(|_| closed())?
+    }
+
+    /// Syncs what is unsynced, ends the journal with a seal, stops the threads and releases the lock.
+    /// A second call gives the first one's result.
+    pub(super) fn close(&self) -> Result<(), Error> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compactor) = running.compactor.take() {
+            self.compaction.stop.store(true, Ordering::Relaxed);
+            self.jobs.send(Job::Stop).ok();
+            running.result = compactor.join().map_err(|_| thread_panicked("compaction"));
+        }
+        if let Some(committer) = running.committer.take() {
+            self.queue.close();
+            let result = committer.join().unwrap_or_else(|_| Err(thread_panicked("commit")));
+            running.result = std::mem::replace(&mut running.result, Ok(())).and(result);
+        }
+        running.lock = None;
+        running.result.clone()
+    }
+}
+
+/// Asks for a compaction without waiting for it, once.
+fn wish(jobs: &Sender<Job>, status: &CompactionStatus) {
+    if !status.wished.swap(true, Ordering::AcqRel) {
+        jobs.send(Job::Compact(None)).ok();
+    }
+}
+
+fn thread_panicked(which: &str) -> Error {
+    Error::new(ErrorKind::Io, format!("the {which} thread ended with a panic"))
+        .next("report it as a bug; what was acknowledged is on disk")
+}
+
+fn new_store_id() -> Result<StoreId, Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Error::new(ErrorKind::Io, "the operating system gives no random bytes").because(error)
+    })?;
+    Ok(StoreId::from_bytes(bytes))
+}
+
+/// Takes a version 1 file over, before the first record is written. The second publication gives the
+/// first a twin, so that two snapshots hold what no record does.
+fn migrate(
+    options: &Builder,
+    places: &Places,
+    state: &State,
+    store_id: StoreId,
+) -> Result<(), Error> {
+    let meta = Meta { store_id, lsn: Lsn::ZERO, segment: 0, saved_at: (options.clock)() };
+    for demote in [Demote::Keep(VERSION_1_NAME.into()), Demote::fallback(Lsn::ZERO)] {
+        publish(options.vfs.as_ref(), places, state, &meta, &demote, &|| false)?;
+    }
+    Ok(())
+}
+
+fn start_first_segment(
+    options: &Builder,
+    places: &Places,
+    store_id: StoreId,
+    previous: Previous,
+    recovered: &Recovered,
+) -> Result<SegmentWriter, Error> {
+    let vfs = options.vfs.as_ref();
+    let dir = &places.journal_dir;
+    let path: PathBuf = dir.join(prepared_name(0));
+    let capacity = FIRST_SEGMENT_BYTES.min(options.segment_bytes);
+    let header = SegmentHeader {
+        store_id,
+        segment: recovered.last_segment.saturating_add(1),
+        first_lsn: recovered.last_lsn.next(),
+        created_ms: (options.clock)().timestamp_millis(),
+        previous,
+    };
+    Prepared::create(vfs, &path, capacity, &|| false)?.start(vfs, dir, header)
+}
+
+fn log_report(report: &RecoveryReport) {
+    if report.is_damaged() {
+        tracing::warn!("{report}");
+    } else {
+        tracing::info!("{report}");
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("places", &self.places)
+            .field("store_id", &self.store_id)
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
+    }
+}

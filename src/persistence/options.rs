@@ -1,0 +1,181 @@
+//! Every option of a store, its default and its reason.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+
+use super::P2PStatePersistence;
+use crate::{
+    Error,
+    recovery::OnDamage,
+    state::Limits,
+    vfs::{OsVfs, Vfs},
+};
+
+/// Tells the time; a test gives its own.
+pub(super) type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// How to open a store. Made by [`P2PStatePersistence::builder`].
+///
+/// Every option has a default that is safe; most programs set none.
+#[derive(Clone)]
+#[must_use = "an options value does nothing until `open` is called"]
+pub struct Builder {
+    pub(super) state_file: PathBuf,
+    pub(super) sync_within: Duration,
+    pub(super) unsynced_bytes_max: usize,
+    pub(super) segment_bytes: u64,
+    pub(super) journal_bytes_max: u64,
+    pub(super) auto_save_every: Duration,
+    pub(super) amortise_above_bytes: u64,
+    pub(super) limits: Limits,
+    pub(super) on_damage: OnDamage,
+    pub(super) vfs: Arc<dyn Vfs>,
+    pub(super) clock: Clock,
+}
+
+impl Builder {
+    pub(super) fn new(state_file: PathBuf) -> Self {
+        Self {
+            state_file,
+            sync_within: Duration::from_millis(100),
+            unsynced_bytes_max: 64 << 20,
+            segment_bytes: 8 << 20,
+            journal_bytes_max: 256 << 20,
+            auto_save_every: Duration::from_secs(60),
+            amortise_above_bytes: 16 << 20,
+            limits: Limits::default(),
+            on_damage: OnDamage::default(),
+            vfs: Arc::new(OsVfs),
+            clock: Arc::new(Utc::now),
+        }
+    }
+
+    /// Longest time that a change which nobody waits for stays in memory only (default 100 ms). It
+    /// is the loss window of changes whose [`Ack`](crate::Ack) is not awaited.
+    pub fn sync_within(mut self, sync_within: Duration) -> Self {
+        self.sync_within = sync_within;
+        self
+    }
+
+    /// Most bytes of changes that wait for the disk (default 64 MiB). Past it `append` returns
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full).
+    pub fn max_unsynced_bytes(mut self, bytes: usize) -> Self {
+        self.unsynced_bytes_max = bytes;
+        self
+    }
+
+    /// Size of a prepared segment in bytes (default 8 MiB, at least 4 KiB). Larger ones mean fewer
+    /// rotations; each is filled with zeros ahead of time.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Journal size in bytes from which a compaction starts even if no auto-save runs (default
+    /// 256 MiB).
+    pub fn max_journal_bytes(mut self, bytes: u64) -> Self {
+        self.journal_bytes_max = bytes;
+        self
+    }
+
+    /// Time between two auto-saves (default 60 s). They run once
+    /// [`start_auto_save`](P2PStatePersistence::start_auto_save) was called.
+    pub fn auto_save_every(mut self, every: Duration) -> Self {
+        self.auto_save_every = every;
+        self
+    }
+
+    /// Snapshot size in bytes above which an auto-save waits until the journal has grown to a tenth
+    /// of the snapshot (default 16 MiB), so that the volume written stays in proportion to what changed.
+    pub fn amortise_above_bytes(mut self, bytes: u64) -> Self {
+        self.amortise_above_bytes = bytes;
+        self
+    }
+
+    /// The store's limits. They hold at append, at replay and at load.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What to do when the files are damaged (default [`OnDamage::Salvage`]).
+    pub fn on_damage(mut self, on_damage: OnDamage) -> Self {
+        self.on_damage = on_damage;
+        self
+    }
+
+    /// Another disk than the operating system's: for tests and fault injection.
+    pub fn vfs(mut self, vfs: Arc<dyn Vfs>) -> Self {
+        self.vfs = vfs;
+        self
+    }
+
+    /// Another clock than the system's: for tests of what expires. It is read at save and at load,
+    /// and by the typed helpers.
+    pub fn clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Opens the store: locks it, recovers what is there, and starts its threads. A first run makes
+    /// a new store. Blocks for a few milliseconds with a thousand peers, longer with more.
+    ///
+    /// # Errors
+    /// [`ErrorKind`](crate::ErrorKind)`::Locked` if another handle holds it, `Io` if the disk refuses, `Corrupt` under
+    /// [`OnDamage::Refuse`], `NewerVersion`, and `Invalid` for options that cannot work.
+    pub fn open(self) -> Result<P2PStatePersistence, Error> {
+        let store = self.open_on_first_use()?;
+        store.shared().engine()?;
+        Ok(store)
+    }
+
+    /// A handle that opens the store on its first use. Creates the parent folder.
+    pub(super) fn open_on_first_use(self) -> Result<P2PStatePersistence, Error> {
+        self.check()?;
+        let parent = self.state_file.parent().unwrap_or(Path::new(""));
+        self.vfs.create_dir_all(parent).map_err(|error| {
+            Error::io("cannot create the folder of the state file", parent, error)
+        })?;
+        Ok(P2PStatePersistence::from_builder(self))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.state_file.file_name().is_none() {
+            return Err(Error::invalid("the state file needs a file name").at(&self.state_file));
+        }
+        let wrong = [
+            (self.segment_bytes < 4096, "segment_bytes must be at least 4096"),
+            (self.segment_bytes > 512 << 20, "segment_bytes must be at most 512 MiB"),
+            (self.unsynced_bytes_max == 0, "max_unsynced_bytes must be more than 0"),
+            (self.sync_within.is_zero(), "sync_within must be more than 0"),
+            (self.auto_save_every.is_zero(), "auto_save_every must be more than 0"),
+        ];
+        match wrong.iter().find(|(holds, _)| *holds) {
+            Some((_, message)) => Err(Error::invalid(*message)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("state_file", &self.state_file)
+            .field("sync_within", &self.sync_within)
+            .field("max_unsynced_bytes", &self.unsynced_bytes_max)
+            .field("segment_bytes", &self.segment_bytes)
+            .field("max_journal_bytes", &self.journal_bytes_max)
+            .field("auto_save_every", &self.auto_save_every)
+            .field("amortise_above_bytes", &self.amortise_above_bytes)
+            .field("limits", &self.limits)
+            .field("on_damage", &self.on_damage)
+            .field("vfs", &self.vfs)
+            .finish_non_exhaustive()
+    }
+}

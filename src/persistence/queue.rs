@@ -1,0 +1,363 @@
+//! The state, and the batch that gathers what the commit thread writes next, under one short lock.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::progress::{Ack, Progress, closed};
+use crate::{
+    Error, ErrorKind, Lsn,
+    journal::format::{PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES},
+    state::{self, Change, Effect, State},
+};
+
+/// Payloads that travel together, each behind its length.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    bytes: Vec<u8>,
+    first: Lsn,
+    count: u64,
+}
+
+impl Batch {
+    fn push(&mut self, lsn: Lsn, payload: &[u8]) {
+        if self.count == 0 {
+            self.first = lsn;
+        }
+        let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        self.bytes.extend_from_slice(&len.to_le_bytes());
+        self.bytes.extend_from_slice(payload);
+        self.count = self.count.saturating_add(1);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn last_lsn(&self) -> Lsn {
+        Lsn::new(self.first.get().saturating_add(self.count).saturating_sub(1))
+    }
+
+    /// Bytes that the records take on disk.
+    pub(super) fn framed_bytes(&self) -> usize {
+        let headers = usize::try_from(self.count).unwrap_or(usize::MAX);
+        let payloads = self.bytes.len().saturating_sub(headers.saturating_mul(4));
+        payloads.saturating_add(headers.saturating_mul(RECORD_HEADER_BYTES))
+    }
+
+    /// The payloads with their numbers, in order.
+    pub(super) fn payloads(&self) -> impl Iterator<Item = (Lsn, &[u8])> {
+        let mut rest = self.bytes.as_slice();
+        let mut lsn = self.first.previous();
+        std::iter::from_fn(move || {
+            let (len, behind) = rest.split_first_chunk::<4>()?;
+            let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
+            let (payload, behind) = behind.split_at_checked(len)?;
+            rest = behind;
+            lsn = lsn.next();
+            Some((lsn, payload))
+        })
+    }
+}
+
+/// Told when the segment that held everything up to a pinned LSN is sealed.
+pub(super) type RotateReply = mpsc::SyncSender<Result<(), Error>>;
+
+/// What the commit thread does next.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub(super) batch: Batch,
+    /// Seal the segment behind this batch and start another.
+    pub(super) rotate: Option<RotateReply>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    last_lsn: Lsn,
+    open: Batch,
+    /// Batches closed by a request to rotate, oldest first.
+    closed: VecDeque<Work>,
+    spare: Option<Batch>,
+    /// Bytes of payloads that are not durable yet.
+    unsynced_bytes: usize,
+    oldest_unsynced: Option<Instant>,
+    closing: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Queue {
+    inner: Mutex<Inner>,
+    progress: Arc<Progress>,
+    sync_within: Duration,
+    unsynced_bytes_max: usize,
+}
+
+impl Queue {
+    pub(super) fn new(
+        state: State,
+        last_lsn: Lsn,
+        progress: &Arc<Progress>,
+        sync_within: Duration,
+        unsynced_bytes_max: usize,
+    ) -> Self {
+        let inner = Inner {
+            state,
+            last_lsn,
+            open: Batch::default(),
+            closed: VecDeque::new(),
+            spare: None,
+            unsynced_bytes: 0,
+            oldest_unsynced: None,
+            closing: false,
+        };
+        let progress = Arc::clone(progress);
+        Self { inner: Mutex::new(inner), progress, sync_within, unsynced_bytes_max }
+    }
+
+    /// Checks, numbers, applies and queues the changes as one record: all of them or none.
+    pub(super) fn append(&self, changes: &[Change]) -> Result<Ack, Error> {
+        let mut payload = Vec::with_capacity(128);
+        state::encode(changes, &mut payload)?;
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(Error::limit(format!(
+                "the changes are too large for one record: bytes={}, limit={PAYLOAD_BYTES_MAX}",
+                payload.len()
+            ))
+            .next("append them in several batches"));
+        }
+        self.append_encoded(self.lock(), changes, &payload)
+    }
+
+    /// Appends what `derive` makes of the current state; nothing comes in between. `None` if that is
+    /// too large for one record.
+    pub(super) fn append_derived(
+        &self,
+        derive: impl FnOnce(&State) -> Result<Vec<Change>, Error>,
+    ) -> Result<Option<Ack>, Error> {
+        let inner = self.lock();
+        let changes = derive(&inner.state)?;
+        let mut payload = Vec::new();
+        state::encode(&changes, &mut payload)?;
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Ok(None);
+        }
+        self.append_encoded(inner, &changes, &payload).map(Some)
+    }
+
+    fn append_encoded(
+        &self,
+        mut inner: MutexGuard<'_, Inner>,
+        changes: &[Change],
+        payload: &[u8],
+    ) -> Result<Ack, Error> {
+        self.refuse(&inner, payload.len())?;
+        if inner.state.apply_all(changes)? == Effect::Unchanged {
+            return Ok(Ack::new(inner.last_lsn, &self.progress));
+        }
+        let lsn = inner.last_lsn.next();
+        inner.last_lsn = lsn;
+        inner.open.push(lsn, payload);
+        let was_empty = inner.oldest_unsynced.is_none();
+        if was_empty {
+            inner.oldest_unsynced = Some(Instant::now());
+        }
+        inner.unsynced_bytes = inner.unsynced_bytes.saturating_add(payload.len());
+        let filling = inner.unsynced_bytes > self.unsynced_bytes_max / 4;
+        drop(inner);
+        if filling || changes.iter().any(Change::is_ban) {
+            self.progress.demand();
+        } else if was_empty && self.progress.is_idle() {
+            self.progress.ring();
+        }
+        Ok(Ack::new(lsn, &self.progress))
+    }
+
+    fn refuse(&self, inner: &Inner, bytes: usize) -> Result<(), Error> {
+        if inner.closing {
+            return Err(closed());
+        }
+        let full = inner.unsynced_bytes.saturating_add(bytes) > self.unsynced_bytes_max;
+        if full && inner.unsynced_bytes > 0 {
+            return Err(Error::new(
+                ErrorKind::Full,
+                format!(
+                    "too many bytes wait for the disk: waiting={}, limit={}",
+                    inner.unsynced_bytes, self.unsynced_bytes_max
+                ),
+            )
+            .next("await an earlier ack, or use append_async, which waits"));
+        }
+        Ok(())
+    }
+
+    /// The state and its LSN, consistent.
+    pub(super) fn view(&self) -> (State, Lsn) {
+        let inner = self.lock();
+        (inner.state.clone(), inner.last_lsn)
+    }
+
+    pub(super) fn last_lsn(&self) -> Lsn {
+        self.lock().last_lsn
+    }
+
+    /// An ack for everything appended so far.
+    pub(super) fn ack(&self) -> Ack {
+        let lsn = self.last_lsn();
+        Ack::new(lsn, &self.progress)
+    }
+
+    /// Number and bytes of the changes that a power cut would take now, and the age of the oldest.
+    pub(super) fn unsynced(&self) -> (u64, usize, Duration) {
+        let inner = self.lock();
+        let durable = self.progress.durable_through();
+        let count = inner.last_lsn.get().saturating_sub(durable.get());
+        let age = inner.oldest_unsynced.filter(|_| count > 0).map(|since| since.elapsed());
+        (count, inner.unsynced_bytes, age.unwrap_or_default())
+    }
+
+    /// Pins a view and has the segment sealed right behind it.
+    pub(super) fn rotate(&self, reply: RotateReply) -> Result<(State, Lsn), Error> {
+        let mut inner = self.lock();
+        if inner.closing {
+            return Err(closed());
+        }
+        let next = inner.spare.take().unwrap_or_default();
+        let batch = std::mem::replace(&mut inner.open, next);
+        inner.closed.push_back(Work { batch, rotate: Some(reply) });
+        let pinned = (inner.state.clone(), inner.last_lsn);
+        drop(inner);
+        self.progress.demand();
+        Ok(pinned)
+    }
+
+    /// Replaces the state as of `lsn` by the one that `publish` makes durable as of the LSN after it.
+    /// Appends wait meanwhile. `None` if something was appended since.
+    pub(super) fn replace(
+        &self,
+        lsn: Lsn,
+        state: State,
+        publish: impl FnOnce(&State, Lsn) -> Result<(), Error>,
+    ) -> Result<Option<Lsn>, Error> {
+        let mut inner = self.lock();
+        if inner.closing {
+            return Err(closed());
+        }
+        if inner.last_lsn != lsn || self.progress.durable_through() < lsn {
+            return Ok(None);
+        }
+        publish(&state, lsn.next())?;
+        inner.state = state;
+        inner.last_lsn = lsn.next();
+        self.progress.publish(lsn.next());
+        Ok(Some(lsn.next()))
+    }
+
+    /// The next thing to write. Sleeps until somebody waits, the oldest change has waited long
+    /// enough, or the queue is closed; `None` when it is closed and empty.
+    pub(super) fn next_work(&self) -> Option<Work> {
+        let mut lingered = false;
+        loop {
+            let mut inner = self.lock();
+            let now = Instant::now();
+            let waited = inner.oldest_unsynced.map(|since| now.saturating_duration_since(since));
+            let due = inner.closing
+                || self.progress.is_demanded()
+                || waited.is_some_and(|waited| waited >= self.sync_within);
+            if due {
+                let work = take(&mut inner);
+                if inner.open.is_empty() && inner.closed.is_empty() {
+                    self.progress.clear_demand();
+                }
+                if work.is_some() {
+                    return work;
+                }
+                if inner.closing {
+                    return None;
+                }
+            }
+            drop(inner);
+            match waited {
+                Some(waited) => thread::park_timeout(self.sync_within.saturating_sub(waited)),
+                None if lingered => {
+                    // Say so first, look again, and only then sleep for good: an append that comes
+                    // in between either is seen here or sees the flag and rings.
+                    self.progress.set_idle(true);
+                    let nothing = {
+                        let inner = self.lock();
+                        inner.is_quiet()
+                    };
+                    if nothing && !self.progress.is_demanded() {
+                        thread::park();
+                    }
+                    self.progress.set_idle(false);
+                    lingered = false;
+                }
+                None => {
+                    thread::park_timeout(self.sync_within);
+                    lingered = true;
+                }
+            }
+        }
+    }
+
+    /// All that gathered since, for a commit that failed and is tried again.
+    pub(super) fn take_more(&self) -> Option<Work> {
+        take(&mut self.lock())
+    }
+
+    /// A batch is durable: its room is free again.
+    pub(super) fn release(&self, mut batch: Batch) {
+        let mut inner = self.lock();
+        let payloads = usize::try_from(batch.count).unwrap_or(usize::MAX).saturating_mul(4);
+        let bytes = batch.bytes.len().saturating_sub(payloads);
+        inner.unsynced_bytes = inner.unsynced_bytes.saturating_sub(bytes);
+        // A huge batch gives its memory back.
+        if inner.spare.is_none() && batch.bytes.capacity() <= 4 << 20 {
+            batch.bytes.clear();
+            batch.count = 0;
+            inner.spare = Some(batch);
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closing = true;
+        self.progress.ring();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.lock().closing
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn is_quiet(&self) -> bool {
+        self.open.is_empty() && self.closed.is_empty() && !self.closing
+    }
+}
+
+fn take(inner: &mut Inner) -> Option<Work> {
+    let work = match inner.closed.pop_front() {
+        Some(work) => work,
+        None if inner.open.is_empty() => return None,
+        None => {
+            let next = inner.spare.take().unwrap_or_default();
+            Work { batch: std::mem::replace(&mut inner.open, next), rotate: None }
+        }
+    };
+    // What is left began to wait no earlier than now.
+    inner.oldest_unsynced = (!inner.open.is_empty()).then(Instant::now);
+    Some(work)
+}

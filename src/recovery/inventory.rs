@@ -1,0 +1,395 @@
+//! What is on disk: the snapshots and the segments, read and scanned. Changes nothing.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use chrono::{DateTime, Utc};
+
+use super::{Facts, verdict::Verdict};
+use crate::{
+    Error, Lsn, StoreId,
+    journal::{
+        format::{HEADER_BYTES, HeaderError, Seed, SegmentHeader},
+        name::{self as segment_name, SegmentName},
+        scan::{Scan, scan},
+    },
+    snapshot::{
+        name as snapshot_name,
+        publish::Places,
+        read::{Loaded, Reading, SNAPSHOT_BYTES_MAX, Skipped, read},
+    },
+    state::{Limits, State},
+    vfs::{EntryKind, Vfs, VfsFile, read_file, read_full},
+};
+
+/// Largest segment file that is read; a larger one is nothing that a store writes.
+const SEGMENT_FILE_BYTES_MAX: u64 = 1 << 30;
+/// Where the disk refuses to read, it is asked again in pieces of this size.
+const READ_PIECE_BYTES: usize = 4096;
+
+/// What a segment's header turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Header {
+    Good(SegmentHeader),
+    /// It does not verify; the numbers come from the file name.
+    Bad,
+    /// It is sound, but of another store or of another segment than the file name says.
+    Foreign,
+    Newer(u32),
+}
+
+/// One segment file.
+#[derive(Debug)]
+pub(crate) struct SegmentFile {
+    pub(crate) name: SegmentName,
+    pub(crate) path: PathBuf,
+    pub(crate) len: u64,
+    pub(crate) header: Header,
+    pub(crate) seed: Seed,
+    pub(crate) scan: Scan,
+}
+
+impl SegmentFile {
+    pub(super) fn facts(&self) -> Facts<'_> {
+        Facts { name: self.name, header: self.header, scan: &self.scan }
+    }
+}
+
+/// The snapshot that recovery starts from.
+#[derive(Debug)]
+pub(crate) enum SnapshotChoice {
+    /// There is none: recovery starts from nothing.
+    None,
+    /// The newest snapshot, in its place.
+    InPlace(Box<Loaded>),
+    /// An older one from the journal folder.
+    Fallback(Box<Loaded>),
+    /// A version 1 file.
+    Version1(Box<Loaded>),
+}
+
+impl SnapshotChoice {
+    pub(super) fn lsn(&self) -> Lsn {
+        self.whole_lsn().unwrap_or(Lsn::ZERO)
+    }
+
+    pub(super) fn whole_lsn(&self) -> Option<Lsn> {
+        match self {
+            Self::InPlace(loaded) | Self::Fallback(loaded) => Some(loaded.meta.lsn),
+            Self::None | Self::Version1(_) => None,
+        }
+    }
+
+    pub(super) fn is_in_place(&self) -> bool {
+        matches!(self, Self::InPlace(_))
+    }
+
+    pub(super) fn saved_at(&self) -> DateTime<Utc> {
+        self.loaded().map_or(DateTime::UNIX_EPOCH, |loaded| loaded.meta.saved_at)
+    }
+
+    fn loaded(&self) -> Option<&Loaded> {
+        match self {
+            Self::None => None,
+            Self::InPlace(loaded) | Self::Fallback(loaded) | Self::Version1(loaded) => Some(loaded),
+        }
+    }
+
+    /// The state to replay into. Cloning a state is cheap.
+    pub(super) fn state(&self, limits: Limits) -> (State, Skipped) {
+        match self.loaded() {
+            Some(loaded) => (loaded.state.clone(), loaded.skipped.clone()),
+            None => (State::new(limits), Skipped::default()),
+        }
+    }
+}
+
+/// A snapshot file that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadSnapshot {
+    pub(crate) path: PathBuf,
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: String,
+}
+
+/// Everything on disk.
+#[derive(Debug)]
+pub(crate) struct Inventory {
+    pub(crate) store_id: Option<StoreId>,
+    pub(crate) snapshot: SnapshotChoice,
+    pub(crate) bad_snapshots: Vec<BadSnapshot>,
+    pub(crate) newer_snapshot: Option<(PathBuf, u32)>,
+    /// Sorted by number.
+    pub(crate) segments: Vec<SegmentFile>,
+    /// Temporary files of a process that died.
+    pub(crate) leftovers: Vec<PathBuf>,
+    /// Largest segment number that a snapshot speaks of.
+    snapshot_segment: u64,
+}
+
+impl Inventory {
+    pub(super) fn take(vfs: &dyn Vfs, places: &Places, limits: Limits) -> Result<Self, Error> {
+        let names = file_names(vfs, &places.journal_dir)?;
+        let raw = read_segments(vfs, places, &names)?;
+        let mut fallbacks: Vec<Lsn> =
+            names.iter().filter_map(|name| snapshot_name::parse_fallback(name)).collect();
+        fallbacks.sort_unstable_by(|a, b| b.cmp(a));
+        let journal_id = common_id(raw.iter().filter_map(|raw| raw.header.ok()));
+        let has_history = journal_id.is_some() || !fallbacks.is_empty();
+        let mut chooser = Chooser {
+            vfs,
+            places,
+            limits,
+            journal_id,
+            bad_snapshots: Vec::new(),
+            newer_snapshot: None,
+        };
+        let snapshot = chooser.choose(&fallbacks, has_history)?;
+        let whole = snapshot.whole_lsn().and(snapshot.loaded());
+        let store_id = journal_id.or_else(|| whole.map(|loaded| loaded.meta.store_id));
+        let snapshot_segment = whole.map_or(0, |loaded| loaded.meta.segment);
+        let segments = raw.into_iter().map(|raw| raw.scan(store_id)).collect();
+        let mut leftovers: Vec<PathBuf> = names
+            .iter()
+            .filter(|name| segment_name::is_prepared(name))
+            .map(|name| places.journal_dir.join(name))
+            .collect();
+        let temporary = snapshot_name::temporary(&places.state_file);
+        if vfs.metadata(&temporary).is_ok() {
+            leftovers.push(temporary);
+        }
+        Ok(Self {
+            store_id,
+            snapshot,
+            bad_snapshots: chooser.bad_snapshots,
+            newer_snapshot: chooser.newer_snapshot,
+            segments,
+            leftovers,
+            snapshot_segment,
+        })
+    }
+
+    pub(super) fn last_segment(&self) -> u64 {
+        let last = self.segments.last().map_or(0, |segment| segment.name.segment);
+        last.max(self.snapshot_segment)
+    }
+}
+
+/// True for the name of a file that the store writes into the journal folder and reads again.
+pub(super) fn is_ours(name: &str) -> bool {
+    SegmentName::parse(name).is_some() || snapshot_name::parse_fallback(name).is_some()
+}
+
+/// The names of the files in the journal folder; none if there is no such folder.
+pub(crate) fn file_names(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<String>, Error> {
+    let entries = match vfs.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => {
+            entries.map_err(|error| Error::io("cannot list the journal folder", dir, error))?
+        }
+    };
+    Ok(entries
+        .into_iter()
+        .filter(|entry| entry.kind == EntryKind::File)
+        .filter_map(|entry| entry.name.into_string().ok())
+        .collect())
+}
+
+/// A segment whose header has been read, before it is known whose store it is.
+struct RawSegment {
+    name: SegmentName,
+    path: PathBuf,
+    bytes: Vec<u8>,
+    header: Result<SegmentHeader, HeaderError>,
+}
+
+impl RawSegment {
+    fn scan(self, store_id: Option<StoreId>) -> SegmentFile {
+        let Self { name, path, bytes, header } = self;
+        let header = match header {
+            Err(HeaderError::Newer(version)) => Header::Newer(version),
+            Err(HeaderError::Bad) => Header::Bad,
+            Ok(good) => {
+                let named = (good.segment, good.first_lsn) == (name.segment, name.first_lsn);
+                if named && Some(good.store_id) == store_id {
+                    Header::Good(good)
+                } else {
+                    Header::Foreign
+                }
+            }
+        };
+        let id = store_id.unwrap_or(StoreId::from_bytes([0; 16]));
+        let seed = Seed::new(&id, name.segment);
+        let readable =
+            matches!(header, Header::Good(_)) || (header == Header::Bad && store_id.is_some());
+        let scan = if readable {
+            scan(&bytes, HEADER_BYTES, seed, name.first_lsn)
+        } else {
+            let len = bytes.len();
+            let blank = bytes.iter().all(|&byte| byte == 0);
+            Scan { damage: if blank { Vec::new() } else { vec![0..len] }, ..Scan::default() }
+        };
+        SegmentFile { name, path, len: bytes.len() as u64, header, seed, scan }
+    }
+}
+
+fn read_segments(
+    vfs: &dyn Vfs,
+    places: &Places,
+    names: &[String],
+) -> Result<Vec<RawSegment>, Error> {
+    let mut names: Vec<_> = names.iter().filter_map(|name| SegmentName::parse(name)).collect();
+    names.sort_unstable();
+    let mut segments = Vec::with_capacity(names.len());
+    for name in names {
+        let path = places.journal_dir.join(name.to_string());
+        let bytes = match read_segment(vfs, &path) {
+            Ok(bytes) => bytes,
+            // Compaction removed it since the folder was listed: only a reader without a lock sees that.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::io("cannot read a journal segment", &path, error)),
+        };
+        let header = SegmentHeader::decode(&bytes);
+        segments.push(RawSegment { name, path, bytes, header });
+    }
+    Ok(segments)
+}
+
+/// A segment's bytes. Where the disk cannot read a piece, bytes that never verify stand in for it:
+/// a bad sector costs the records in it, not the store.
+pub(super) fn read_segment(vfs: &dyn Vfs, path: &Path) -> io::Result<Vec<u8>> {
+    match read_file(vfs, path, SEGMENT_FILE_BYTES_MAX) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Ok(vec![u8::MAX; HEADER_BYTES])
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+        Err(_) => read_around_bad_sectors(vfs.open_read_only(path)?.as_ref()),
+        bytes => bytes,
+    }
+}
+
+fn read_around_bad_sectors(file: &dyn VfsFile) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(file.len()?.min(SEGMENT_FILE_BYTES_MAX)).map_err(io::Error::other)?;
+    let mut bytes = vec![u8::MAX; len];
+    let mut unreadable = None;
+    let mut readable = false;
+    for (index, piece) in bytes.chunks_mut(READ_PIECE_BYTES).enumerate() {
+        let offset = (index as u64).saturating_mul(READ_PIECE_BYTES as u64);
+        match read_full(file, offset, piece) {
+            Ok(_) => readable = true,
+            Err(error) => {
+                piece.fill(u8::MAX);
+                unreadable = Some(error);
+            }
+        }
+    }
+    match unreadable {
+        Some(error) if !readable => Err(error),
+        _ => Ok(bytes),
+    }
+}
+
+/// The store id that most headers carry; the earliest wins a tie.
+fn common_id(headers: impl Iterator<Item = SegmentHeader>) -> Option<StoreId> {
+    let mut counts: Vec<(StoreId, usize)> = Vec::new();
+    for header in headers {
+        match counts.iter_mut().find(|(id, _)| *id == header.store_id) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => counts.push((header.store_id, 1)),
+        }
+    }
+    let most = counts.iter().map(|(_, count)| *count).max()?;
+    counts.into_iter().find(|(_, count)| *count == most).map(|(id, _)| id)
+}
+
+/// Picks the snapshot to start from.
+struct Chooser<'a> {
+    vfs: &'a dyn Vfs,
+    places: &'a Places,
+    limits: Limits,
+    journal_id: Option<StoreId>,
+    bad_snapshots: Vec<BadSnapshot>,
+    newer_snapshot: Option<(PathBuf, u32)>,
+}
+
+impl Chooser<'_> {
+    /// The snapshot in place if it is sound and no fallback is newer; else the newest sound fallback.
+    fn choose(&mut self, fallbacks: &[Lsn], has_history: bool) -> Result<SnapshotChoice, Error> {
+        let state_file = self.places.state_file.clone();
+        let in_place = self.look(&state_file, has_history)?;
+        let newer = |loaded: &Loaded| fallbacks.first().is_none_or(|lsn| *lsn <= loaded.meta.lsn);
+        let in_place = match in_place {
+            Some(Reading::Version1(loaded)) => return Ok(SnapshotChoice::Version1(loaded)),
+            Some(Reading::Whole(loaded)) if newer(&loaded) => {
+                return Ok(SnapshotChoice::InPlace(loaded));
+            }
+            Some(Reading::Whole(loaded)) => Some(loaded),
+            _ => None,
+        };
+        Ok(match (self.newest_fallback(fallbacks)?, in_place) {
+            (Some(fallback), _) => SnapshotChoice::Fallback(fallback),
+            (None, Some(loaded)) => SnapshotChoice::InPlace(loaded),
+            (None, None) => SnapshotChoice::None,
+        })
+    }
+
+    fn newest_fallback(&mut self, fallbacks: &[Lsn]) -> Result<Option<Box<Loaded>>, Error> {
+        for lsn in fallbacks {
+            let path = self.places.journal_dir.join(snapshot_name::fallback_name(*lsn));
+            if let Some(Reading::Whole(loaded)) = self.look(&path, true)? {
+                return Ok(Some(loaded));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads one snapshot file; what cannot be used is noted and `None`.
+    fn look(&mut self, path: &Path, has_history: bool) -> Result<Option<Reading>, Error> {
+        let bytes = match read_file(self.vfs, path, SNAPSHOT_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return self.unreadable(path, error),
+        };
+        let (verdict, reason) = match read(&bytes, self.limits) {
+            Reading::Newer(version) => {
+                self.newer_snapshot = Some((path.to_owned(), version));
+                return Ok(None);
+            }
+            Reading::Whole(loaded)
+                if self.journal_id.is_none_or(|id| id == loaded.meta.store_id) =>
+            {
+                return Ok(Some(Reading::Whole(loaded)));
+            }
+            Reading::Version1(loaded) if !has_history => {
+                return Ok(Some(Reading::Version1(loaded)));
+            }
+            Reading::Whole(_) => (Verdict::Foreign, "it belongs to another store".to_owned()),
+            Reading::Version1(_) => (
+                Verdict::StaleSnapshot,
+                "a version 1 file in place of a newer snapshot; the journal beside it counts"
+                    .to_owned(),
+            ),
+            Reading::Unsealed(reason) => (Verdict::UnsealedSnapshot, reason),
+            Reading::Broken(reason) => (Verdict::BrokenSnapshot, reason),
+        };
+        self.bad_snapshots.push(BadSnapshot { path: path.to_owned(), verdict, reason });
+        Ok(None)
+    }
+
+    /// A folder or a forbidden file is the caller's mistake; a bad sector is damage.
+    fn unreadable(&mut self, path: &Path, error: io::Error) -> Result<Option<Reading>, Error> {
+        let is_file = self.vfs.metadata(path).is_ok_and(|entry| entry.kind == EntryKind::File);
+        if !is_file || error.kind() == io::ErrorKind::PermissionDenied {
+            return Err(Error::io("cannot read the snapshot", path, error));
+        }
+        let reason = format!("it cannot be read: {error}");
+        self.bad_snapshots.push(BadSnapshot {
+            path: path.to_owned(),
+            verdict: Verdict::BrokenSnapshot,
+            reason,
+        });
+        Ok(None)
+    }
+}

@@ -1,0 +1,228 @@
+//! The only code that changes old files. It copies to quarantine before it cuts, and syncs each
+//! step before the next, so that a crash in between finds the same verdict or its own finished work.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    inventory::{Header, Inventory, SegmentFile, read_segment},
+    plan::{Judged, Plan},
+    report::RecoveryReport,
+    verdict::Verdict,
+};
+use crate::{
+    Error, Lsn,
+    journal::format::{Previous, RecordKind, encode_record, seal_payload},
+    snapshot::publish::Places,
+    vfs::Vfs,
+};
+
+/// Folder for damaged bytes, inside the journal folder.
+pub(crate) const QUARANTINE: &str = "quarantine";
+
+pub(super) struct Repair<'a> {
+    pub(super) vfs: &'a dyn Vfs,
+    pub(super) places: &'a Places,
+    pub(super) now: DateTime<Utc>,
+}
+
+impl Repair<'_> {
+    pub(super) fn run(
+        &self,
+        inventory: &Inventory,
+        plan: &Plan,
+        report: &mut RecoveryReport,
+    ) -> Result<Previous, Error> {
+        for path in &inventory.leftovers {
+            self.vfs
+                .remove(path)
+                .map_err(|error| Error::io("cannot remove a temporary file", path, error))?;
+        }
+        for bad in &inventory.bad_snapshots {
+            let kept = self.move_whole(&bad.path, bad.verdict)?;
+            report.set_quarantined(&bad.path, kept);
+        }
+        for (segment, judged) in inventory.segments.iter().zip(&plan.segments) {
+            if judged.moved_whole && self.holds_bytes(segment)? {
+                let kept = self.move_whole(&segment.path, judged.verdict)?;
+                report.set_quarantined(&segment.path, kept);
+            } else if let Some(kept) = self.copy_damage(segment, judged)? {
+                report.set_quarantined(&segment.path, kept);
+            }
+        }
+        self.close_newest(inventory, plan)
+    }
+
+    /// A file of nothing but zeros has no bytes worth keeping, but is moved all the same if it is not
+    /// ours to remove.
+    fn holds_bytes(&self, segment: &SegmentFile) -> Result<bool, Error> {
+        match self.vfs.metadata(&segment.path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("cannot look at a segment", &segment.path, error)),
+        }
+    }
+
+    /// Cuts what stands behind the last record that counts, and seals.
+    fn close_newest(&self, inventory: &Inventory, plan: &Plan) -> Result<Previous, Error> {
+        let kept = inventory
+            .segments
+            .iter()
+            .zip(&plan.segments)
+            .rev()
+            .find(|(segment, judged)| !judged.moved_whole && !segment.scan.runs.is_empty());
+        let Some((segment, judged)) = kept else {
+            return Ok(Previous { last_lsn: plan.end, ..Previous::default() });
+        };
+        let seal = match (segment.scan.seal, judged.cut) {
+            (Some(seal), None) => Some(seal.crc),
+            // It is followed by others and stays as it is.
+            (None, None)
+                if judged.verdict != Verdict::Whole || !is_last_good(inventory, segment) =>
+            {
+                None
+            }
+            (_, cut) => Some(self.cut_and_seal(segment, cut, plan.end)?),
+        };
+        Ok(Previous { segment: segment.name.segment, last_lsn: plan.end, seal, superseded: false })
+    }
+
+    fn cut_and_seal(
+        &self,
+        segment: &SegmentFile,
+        cut: Option<usize>,
+        end: Lsn,
+    ) -> Result<u32, Error> {
+        let failed = |error| Error::io("cannot close a segment", &segment.path, error);
+        let file = self.vfs.open(&segment.path).map_err(failed)?;
+        let last_end = segment.scan.runs.last().map_or(0, |run| run.end);
+        let offset = cut.unwrap_or(last_end) as u64;
+        if cut.is_some() {
+            file.set_len(offset).and_then(|()| file.sync()).map_err(failed)?;
+        }
+        let mut bytes = Vec::new();
+        let payload = seal_payload(segment.scan.record_count, offset);
+        let crc = encode_record(&mut bytes, segment.seed, RecordKind::Seal, end, end, &payload);
+        file.write_at(offset, &bytes).and_then(|()| file.sync()).map_err(failed)?;
+        Ok(crc)
+    }
+
+    /// Copies each damaged range, and all behind the cut, and says where the copies are.
+    fn copy_damage(
+        &self,
+        segment: &SegmentFile,
+        judged: &Judged,
+    ) -> Result<Option<PathBuf>, Error> {
+        let worth_it = judged.cut.is_some() || judged.verdict.is_damage();
+        if !worth_it || judged.verdict == Verdict::Covered {
+            return Ok(None);
+        }
+        let bytes = read_segment(self.vfs, &segment.path)
+            .map_err(|error| Error::io("cannot read a journal segment", &segment.path, error))?;
+        let mut ranges = segment.scan.damage.clone();
+        if let Some(cut) = judged.cut {
+            ranges.retain(|range| range.start < cut);
+            ranges.push(cut..content_end(&bytes));
+        }
+        if segment.header == Header::Bad {
+            ranges.push(0..crate::journal::format::HEADER_BYTES);
+        }
+        let mut kept = None;
+        for range in ranges {
+            let piece = bytes.get(range.clone()).unwrap_or_default();
+            if piece.is_empty() {
+                continue;
+            }
+            let name = format!("{}.{}-{}", segment.name, range.start, range.end);
+            let origin =
+                format!("bytes {}..{} of {}", range.start, range.end, segment.path.display());
+            kept = Some(self.keep(&name, piece, judged.verdict, &origin)?);
+        }
+        Ok(kept)
+    }
+
+    /// Writes `bytes` and a note about them into the quarantine, durably.
+    fn keep(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        verdict: Verdict,
+        origin: &str,
+    ) -> Result<PathBuf, Error> {
+        let (dir, path) = self.quarantine_path(name, crc32fast::hash(bytes))?;
+        self.put(&path, bytes)?;
+        self.put_note(&path, verdict, origin)?;
+        self.sync_dir(&dir)?;
+        Ok(path)
+    }
+
+    /// Moves a whole file into the quarantine.
+    fn move_whole(&self, path: &Path, verdict: Verdict) -> Result<PathBuf, Error> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Named after its content, so that an earlier one of the same name stays.
+        let crc = read_segment(self.vfs, path).map_or(0, |bytes| crc32fast::hash(&bytes));
+        let (dir, kept) = self.quarantine_path(&name, crc)?;
+        self.put_note(&kept, verdict, &format!("the whole of {}", path.display()))?;
+        self.vfs
+            .rename(path, &kept)
+            .map_err(|error| Error::io("cannot move a file to quarantine", path, error))?;
+        self.sync_dir(&dir)?;
+        self.sync_dir(path.parent().unwrap_or(Path::new(".")))?;
+        Ok(kept)
+    }
+
+    fn quarantine_path(&self, name: &str, crc: u32) -> Result<(PathBuf, PathBuf), Error> {
+        let dir = self.places.journal_dir.join(QUARANTINE);
+        self.vfs
+            .create_dir_all(&dir)
+            .map_err(|error| Error::io("cannot create the quarantine folder", &dir, error))?;
+        let path = dir.join(format!("{name}.{crc:08x}"));
+        Ok((dir, path))
+    }
+
+    fn put_note(&self, kept: &Path, verdict: Verdict, origin: &str) -> Result<(), Error> {
+        let mut name = kept.file_name().unwrap_or_default().to_owned();
+        name.push(".note");
+        let note = format!(
+            "{origin}\nlabel: {verdict}\nset aside: {}\n",
+            self.now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+        );
+        self.put(&kept.with_file_name(name), note.as_bytes())
+    }
+
+    /// The name carries the content's checksum, so a file of this name is an earlier run's own work
+    /// and is written again.
+    fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let failed = |error| Error::io("cannot write to quarantine", path, error);
+        let file = match self.vfs.create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.vfs.open(path),
+            created => created,
+        }
+        .map_err(failed)?;
+        file.set_len(bytes.len() as u64)
+            .and_then(|()| file.write_at(0, bytes))
+            .and_then(|()| file.sync())
+            .map_err(failed)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<(), Error> {
+        self.vfs.sync_dir(dir).map_err(|error| Error::io("cannot sync the folder", dir, error))
+    }
+}
+
+/// True if no later segment with a sound header follows.
+fn is_last_good(inventory: &Inventory, segment: &SegmentFile) -> bool {
+    !inventory.segments.iter().any(|later| {
+        later.name.segment > segment.name.segment
+            && matches!(later.header, Header::Good(_))
+            && !later.scan.runs.is_empty()
+    })
+}
+
+fn content_end(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1))
+}

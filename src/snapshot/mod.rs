@@ -1,0 +1,28 @@
+//! The snapshot: one pretty JSON document with the whole state as of an LSN.
+//!
+//! Knows rows and JSON, but no segment and no thread. Reading order: [`document`] (the rows as
+//! people see them), [`write`] (state to bytes), [`read`] (bytes to state, older versions too),
+//! [`publish`] (temporary file, sync, read back, rename, sync the folder; in that order).
+//!
+//! A snapshot file is never changed in place: it is written beside the old one and renamed over it.
+
+mod document;
+pub(crate) mod name;
+pub(crate) mod publish;
+pub(crate) mod read;
+mod write;
+
+use chrono::{DateTime, Utc};
+
+use crate::{Lsn, StoreId};
+
+/// What a snapshot says of itself beside the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) store_id: StoreId,
+    /// The state holds every record up to this number.
+    pub(crate) lsn: Lsn,
+    /// The largest segment number in use when it was written; a later segment gets a larger one.
+    pub(crate) segment: u64,
+    pub(crate) saved_at: DateTime<Utc>,
+}

@@ -1,0 +1,180 @@
+//! Puts a snapshot into place: write beside, sync, read back, keep the old one, rename, sync the folder.
+//!
+//! Whatever step fails, the old files stay in charge.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{Meta, name, write::write};
+use crate::{
+    Error, Lsn,
+    state::State,
+    vfs::{Vfs, VfsFile, read_full},
+};
+
+/// Where the snapshots of a store live.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// The newest snapshot: what people open and read.
+    pub(crate) state_file: PathBuf,
+    /// The folder with the journal and the fallback snapshot.
+    pub(crate) journal_dir: PathBuf,
+}
+
+impl Places {
+    pub(crate) fn new(state_file: &Path) -> Self {
+        Self { state_file: state_file.to_owned(), journal_dir: name::journal_dir(state_file) }
+    }
+
+    /// The folder that holds the state file.
+    pub(crate) fn parent(&self) -> &Path {
+        match self.state_file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+}
+
+/// What becomes of the snapshot that is in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Demote {
+    /// There is none, or it is not to be kept.
+    Nothing,
+    /// It keeps this name in the journal folder.
+    Keep(String),
+}
+
+impl Demote {
+    /// Keeps a snapshot of `lsn` as the fallback of a newer one.
+    pub(crate) fn fallback(lsn: Lsn) -> Self {
+        Self::Keep(name::fallback_name(lsn))
+    }
+}
+
+/// Publishes `state` as the newest snapshot and returns its size in bytes. When this returns it is
+/// durable. `stop` is asked between pieces; when it says true nothing is published.
+pub(crate) fn publish(
+    vfs: &dyn Vfs,
+    places: &Places,
+    state: &State,
+    meta: &Meta,
+    demote: &Demote,
+    stop: &dyn Fn() -> bool,
+) -> Result<u64, Error> {
+    let temporary = name::temporary(&places.state_file);
+    let written = write_temporary(vfs, &temporary, state, meta, stop);
+    let bytes = match written {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            if let Err(error) = remove_if_there(vfs, &temporary) {
+                tracing::debug!(%error, "recovery removes the temporary snapshot");
+            }
+            return Err(Error::io("cannot write the snapshot", &temporary, error));
+        }
+    };
+    if let Demote::Keep(name) = demote {
+        keep_old(vfs, places, name)?;
+    }
+    vfs.rename(&temporary, &places.state_file).map_err(|error| {
+        Error::io("cannot rename the snapshot into place", &places.state_file, error)
+    })?;
+    vfs.sync_dir(places.parent())
+        .map_err(|error| Error::io("cannot sync the snapshot's folder", places.parent(), error))?;
+    Ok(bytes)
+}
+
+/// Removes every fallback but `keep`. Run only when `keep` and a newer snapshot are published.
+pub(crate) fn remove_older_fallbacks(vfs: &dyn Vfs, dir: &Path, keep: Lsn) -> Result<(), Error> {
+    let failed = |error| Error::io("cannot remove an old snapshot", dir, error);
+    for entry in vfs.list(dir).map_err(failed)? {
+        let lsn = entry.name.to_str().and_then(name::parse_fallback);
+        if lsn.is_some_and(|lsn| lsn < keep) {
+            vfs.remove(&dir.join(&entry.name)).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_temporary(
+    vfs: &dyn Vfs,
+    path: &Path,
+    state: &State,
+    meta: &Meta,
+    stop: &dyn Fn() -> bool,
+) -> io::Result<u64> {
+    match vfs.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = vfs.create(path)?;
+    let mut len = 0;
+    let mut hasher = crc32fast::Hasher::new();
+    write(state, meta, &mut |piece| {
+        if stop() {
+            return Err(io::Error::from(io::ErrorKind::Interrupted));
+        }
+        file.write_at(len, piece)?;
+        hasher.update(piece);
+        len = len.saturating_add(piece.len() as u64);
+        Ok(())
+    })?;
+    file.sync()?;
+    read_back(file.as_ref(), len, hasher.finalize(), stop)?;
+    Ok(len)
+}
+
+/// What the file holds must be what was meant to be written, before an older snapshot gives way.
+fn read_back(file: &dyn VfsFile, len: u64, crc: u32, stop: &dyn Fn() -> bool) -> io::Result<()> {
+    let mut piece = vec![0; 256 << 10];
+    let mut hasher = crc32fast::Hasher::new();
+    let mut offset = 0;
+    loop {
+        if stop() {
+            return Err(io::Error::from(io::ErrorKind::Interrupted));
+        }
+        let count = read_full(file, offset, &mut piece)?;
+        hasher.update(piece.get(..count).unwrap_or_default());
+        offset = offset.saturating_add(count as u64);
+        if count < piece.len() {
+            break;
+        }
+    }
+    if (offset, hasher.finalize()) != (len, crc) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the snapshot reads back differently from what was written",
+        ));
+    }
+    Ok(())
+}
+
+/// Gives the snapshot in place a second name, so that there is no moment without one. Where there are
+/// no hard links it is renamed: recovery takes the fallback if the next step does not come.
+fn keep_old(vfs: &dyn Vfs, places: &Places, name: &str) -> Result<(), Error> {
+    let fallback = places.journal_dir.join(name);
+    match vfs.metadata(&places.state_file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found
+            .map_err(|error| Error::io("cannot look at the snapshot", &places.state_file, error))?,
+    };
+    // Left by a crash between the two names: the very same file.
+    remove_if_there(vfs, &fallback)?;
+    let kept = match vfs.link(&places.state_file, &fallback) {
+        Err(_) => vfs.rename(&places.state_file, &fallback),
+        Ok(()) => Ok(()),
+    };
+    kept.map_err(|error| Error::io("cannot keep the previous snapshot", &fallback, error))?;
+    vfs.sync_dir(&places.journal_dir)
+        .map_err(|error| Error::io("cannot sync the journal folder", &places.journal_dir, error))
+}
+
+fn remove_if_there(vfs: &dyn Vfs, path: &Path) -> Result<(), Error> {
+    match vfs.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("cannot remove a leftover file", path, error))
+        }
+        _ => Ok(()),
+    }
+}

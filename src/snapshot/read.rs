@@ -1,0 +1,248 @@
+//! The bytes of a snapshot to a state. Checks everything before it hands anything over.
+
+use std::borrow::Cow;
+
+use super::{
+    Meta,
+    document::{Document, LocationRow, PeerRow, ReputationRow},
+};
+use crate::{
+    Lsn, StoreId,
+    state::{Address, Change, GeoLocation, Limits, P2PState, PeerKey, Reputation, State, Time},
+};
+
+/// Largest snapshot that is read into memory.
+pub(crate) const SNAPSHOT_BYTES_MAX: u64 = 8 << 30;
+
+const CHECKSUM_KEY: &[u8] = b"\"checksum\": ";
+/// `"crc32:xxxxxxxx"`, a line end, a brace, a line end.
+const CHECKSUM_BYTES: usize = 19;
+
+/// A state read from a snapshot.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) state: State,
+    pub(crate) meta: Meta,
+    /// Rows that a limit kept out, each with its reason (the first few), and their number.
+    pub(crate) skipped: Skipped,
+}
+
+/// What a limit of the store kept out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Skipped {
+    pub(crate) count: u64,
+    /// Why the first of them was kept out.
+    pub(crate) first: Option<String>,
+}
+
+impl Skipped {
+    pub(crate) fn add(&mut self, reason: impl std::fmt::Display) {
+        self.count = self.count.saturating_add(1);
+        self.first.get_or_insert_with(|| reason.to_string());
+    }
+}
+
+/// What the bytes of a snapshot file turn out to be.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// The checksum holds.
+    Whole(Box<Loaded>),
+    /// A version 1 file: no checksum, no LSN, no store id.
+    Version1(Box<Loaded>),
+    /// Written by a newer version.
+    Newer(u32),
+    /// A whole document whose checksum does not hold: edited by hand, or damaged.
+    Unsealed(String),
+    /// Not a snapshot, or not all of one.
+    Broken(String),
+}
+
+/// Reads a snapshot of any version up to the current one.
+pub(crate) fn read(bytes: &[u8], limits: Limits) -> Reading {
+    let document: Document<'_> = match serde_json::from_slice(bytes) {
+        Ok(document) => document,
+        Err(error) => {
+            return match newer_version(bytes) {
+                Some(version) => Reading::Newer(version),
+                None => Reading::Broken(describe(bytes, &error)),
+            };
+        }
+    };
+    match document.version {
+        1 => Reading::Version1(Box::new(load(document, None, limits))),
+        P2PState::CURRENT_VERSION => {
+            let Some(meta) = meta(&document) else {
+                return Reading::Broken("store id, lsn or segment is missing".into());
+            };
+            if let Err(reason) = check_seal(bytes) {
+                return Reading::Unsealed(reason);
+            }
+            if document.counts.is_some_and(|counts| counts.peers != document.peers.len()) {
+                return Reading::Unsealed("the counts differ from the rows".into());
+            }
+            Reading::Whole(Box::new(load(document, Some(meta), limits)))
+        }
+        version if version > P2PState::CURRENT_VERSION => Reading::Newer(version),
+        version => Reading::Broken(format!("there is no version {version}")),
+    }
+}
+
+/// Reads a document of the current version without asking for its checksum: for sealing it anew
+/// after a deliberate edit.
+pub(crate) fn read_unsealed(bytes: &[u8], limits: Limits) -> Result<Loaded, String> {
+    let document: Document<'_> =
+        serde_json::from_slice(bytes).map_err(|error| describe(bytes, &error))?;
+    if document.version != P2PState::CURRENT_VERSION {
+        return Err(format!(
+            "version {} cannot be sealed, only version {}",
+            document.version,
+            P2PState::CURRENT_VERSION
+        ));
+    }
+    let meta = meta(&document).ok_or("store id, lsn or segment is missing")?;
+    Ok(load(document, Some(meta), limits))
+}
+
+fn describe(bytes: &[u8], error: &serde_json::Error) -> String {
+    if bytes.is_empty() {
+        "the file is empty".into()
+    } else if bytes.iter().all(|&byte| byte == 0) {
+        "the file holds only zeros".into()
+    } else {
+        format!("not a snapshot: {error}")
+    }
+}
+
+/// A document of a newer version need not parse as one of ours, but it says its version.
+fn newer_version(bytes: &[u8]) -> Option<u32> {
+    #[derive(serde::Deserialize)]
+    struct Probe {
+        version: u32,
+    }
+    let probe: Probe = serde_json::from_slice(bytes).ok()?;
+    (probe.version > P2PState::CURRENT_VERSION).then_some(probe.version)
+}
+
+fn check_seal(bytes: &[u8]) -> Result<(), String> {
+    let missing = || "the checksum is missing from its end".to_owned();
+    let (before, end) = bytes
+        .len()
+        .checked_sub(CHECKSUM_BYTES)
+        .and_then(|at| bytes.split_at_checked(at))
+        .filter(|(before, _)| before.ends_with(CHECKSUM_KEY))
+        .ok_or_else(missing)?;
+    let written = end
+        .strip_prefix(b"\"crc32:")
+        .and_then(|rest| rest.strip_suffix(b"\"\n}\n"))
+        .and_then(|digits| std::str::from_utf8(digits).ok())
+        .ok_or_else(missing)?;
+    let computed = format!("{:08x}", crc32fast::hash(before));
+    if written != computed {
+        return Err(format!("the checksum is {written}, the bytes have {computed}"));
+    }
+    Ok(())
+}
+
+fn meta(document: &Document<'_>) -> Option<Meta> {
+    Some(Meta {
+        store_id: StoreId::parse(document.store_id.as_deref()?)?,
+        lsn: Lsn::new(document.lsn?),
+        segment: document.segment?,
+        saved_at: document.saved_at,
+    })
+}
+
+/// Rows become changes and go through the same `apply` as everything else, so that every limit holds
+/// here too.
+fn load(document: Document<'_>, meta: Option<Meta>, limits: Limits) -> Loaded {
+    let meta = meta.unwrap_or(Meta {
+        store_id: StoreId::from_bytes([0; 16]),
+        lsn: Lsn::ZERO,
+        segment: 0,
+        saved_at: document.saved_at,
+    });
+    let mut state = State::new(limits);
+    let mut skipped = Skipped::default();
+    let mut put = |change: Change| {
+        if let Err(error) = state.apply(&change) {
+            skipped.add(error);
+        }
+    };
+    document.peers.into_iter().map(peer_set).for_each(&mut put);
+    for row in document.reputation {
+        put(reputation_set(row));
+    }
+    for row in document.dht_entries {
+        put(Change::DhtPut {
+            key: boxed(row.key),
+            value: row.value.0.into(),
+            at: row.stored_at.into(),
+        });
+    }
+    for row in document.package_cache {
+        put(Change::PackageCached {
+            id: boxed(row.package_id),
+            data: row.package_data.0.into(),
+            at: row.cached_at.into(),
+        });
+    }
+    let nodes: Vec<Box<str>> = document.bootstrap_nodes.into_iter().map(boxed).collect();
+    if !nodes.is_empty() {
+        put(Change::BootstrapReplaced { nodes });
+    }
+    for row in document.bans {
+        put(Change::Banned {
+            peer: PeerKey::from_text(&row.peer_id),
+            at: row.banned_at.into(),
+            until: row.until.into(),
+            reason: boxed(row.reason),
+            source: boxed(row.source),
+        });
+    }
+    for row in document.profiles {
+        let peer = PeerKey::from_text(&row.peer_id);
+        if row.verified {
+            put(Change::PeerVerified { peer: peer.clone(), verified: true });
+        }
+        if row.agent.is_some() || !row.protocols.is_empty() {
+            put(Change::PeerProfiled {
+                peer,
+                agent: row.agent.map(boxed),
+                protocols: row.protocols.into_iter().map(boxed).collect(),
+            });
+        }
+    }
+    Loaded { state, meta, skipped }
+}
+
+fn peer_set(row: PeerRow<'_>) -> Change {
+    Change::PeerSet {
+        peer: PeerKey::from_text(&row.peer_id),
+        last_seen: row.last_seen.into(),
+        addresses: row.addresses.iter().map(|address| Address::from_text(address)).collect(),
+    }
+}
+
+fn reputation_set(row: ReputationRow<'_>) -> Change {
+    Change::ReputationSet {
+        peer: PeerKey::from_text(&row.peer_id),
+        reputation: Reputation {
+            successful_retrievals: row.successful_retrievals,
+            failed_retrievals: row.failed_retrievals,
+            last_seen: Time::from(row.last_seen),
+            avg_response_time_ms: row.avg_response_time_ms,
+            location: row.location.map(|location: LocationRow<'_>| {
+                Box::new(GeoLocation {
+                    latitude: location.latitude,
+                    longitude: location.longitude,
+                    region: location.region.map(boxed),
+                })
+            }),
+            packages_provided: row.packages_provided,
+        },
+    }
+}
+
+fn boxed(text: Cow<'_, str>) -> Box<str> {
+    text.into_owned().into_boxed_str()
+}

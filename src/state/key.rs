@@ -1,0 +1,131 @@
+//! `PeerKey`: a peer id in 32 raw bytes where it is one, and any other text unchanged.
+
+use std::fmt;
+
+use libp2p_identity::PeerId;
+use serde::{Deserialize, Serialize};
+
+use super::{bytes, limits::PEER_ID_BYTES_MAX};
+
+/// Multihash code and length of an identity of 36 bytes.
+const IDENTITY: [u8; 2] = [0x00, 0x24];
+/// Protobuf header of an Ed25519 public key.
+const ED25519: [u8; 4] = [0x08, 0x01, 0x12, 0x20];
+/// Multihash code and length of a SHA-256 digest.
+const SHA256: [u8; 2] = [0x12, 0x20];
+
+/// Which peer: 40 bytes in memory, 33 in a record for the usual Ed25519 key.
+///
+/// It holds the bytes of a peer id where the text is exactly what the peer id is written as, and
+/// otherwise the text itself, so that rows with odd ids come back unchanged. One text always gives
+/// the same key. The order is fixed, but it is not that of the text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Repr")]
+pub struct PeerKey(Repr);
+
+/// The record format of a key; the variants are never reordered.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Repr {
+    Ed25519([u8; 32]),
+    Sha256([u8; 32]),
+    Other(#[serde(with = "bytes")] Box<[u8]>),
+    Text(Box<str>),
+}
+
+impl PeerKey {
+    /// The key of a row: any text will do, the empty one too.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        // Base58 takes quadratic time, so text that is no id by its length is not tried.
+        let bytes = (text.len() <= PEER_ID_BYTES_MAX).then(|| bs58::decode(text).into_vec().ok());
+        // Base58 has one text for any bytes, so it is the bytes that must be written as they were.
+        let id = bytes
+            .flatten()
+            .and_then(|bytes| PeerId::from_bytes(&bytes).ok().filter(|id| id.to_bytes() == bytes));
+        id.map_or_else(|| Self(Repr::Text(text.into())), Self::from)
+    }
+
+    /// The peer id, unless the text is not one.
+    #[must_use]
+    pub fn to_peer_id(&self) -> Option<PeerId> {
+        match &self.0 {
+            Repr::Ed25519(key) => PeerId::from_bytes(&ed25519_bytes(key)).ok(),
+            Repr::Sha256(digest) => PeerId::from_bytes(&sha256_bytes(digest)).ok(),
+            Repr::Other(bytes) => PeerId::from_bytes(bytes).ok(),
+            Repr::Text(_) => None,
+        }
+    }
+
+    /// Bytes of the text that [`Display`](fmt::Display) writes.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        match &self.0 {
+            // The leading bytes are fixed, and with them the number of base58 digits.
+            Repr::Ed25519(_) => 52,
+            Repr::Sha256(_) => 46,
+            Repr::Other(_) => self.to_string().len(),
+            Repr::Text(text) => text.len(),
+        }
+    }
+}
+
+impl From<&PeerId> for PeerKey {
+    fn from(peer: &PeerId) -> Self {
+        let hash = peer.as_ref();
+        let digest = hash.digest();
+        let key = digest.strip_prefix(&ED25519).and_then(|key| key.try_into().ok());
+        Self(match (hash.code(), key, digest.try_into()) {
+            (0x00, Some(key), _) => Repr::Ed25519(key),
+            (0x12, _, Ok(digest)) => Repr::Sha256(digest),
+            _ => Repr::Other(peer.to_bytes().into()),
+        })
+    }
+}
+
+impl From<PeerId> for PeerKey {
+    fn from(peer: PeerId) -> Self {
+        Self::from(&peer)
+    }
+}
+
+impl fmt::Display for PeerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match &self.0 {
+            Repr::Ed25519(key) => bs58::encode(ed25519_bytes(key)).into_string(),
+            Repr::Sha256(digest) => bs58::encode(sha256_bytes(digest)).into_string(),
+            Repr::Other(bytes) => bs58::encode(bytes).into_string(),
+            Repr::Text(text) => return f.write_str(text),
+        };
+        f.write_str(&text)
+    }
+}
+
+/// The text in quotes, escaped.
+impl fmt::Debug for PeerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.to_string(), f)
+    }
+}
+
+impl TryFrom<Repr> for PeerKey {
+    type Error = &'static str;
+
+    /// Keeps one key per text, whoever wrote the bytes.
+    fn try_from(repr: Repr) -> Result<Self, Self::Error> {
+        Ok(match repr {
+            Repr::Other(bytes) => {
+                Self::from(PeerId::from_bytes(&bytes).map_err(|_| "bytes that are no peer id")?)
+            }
+            Repr::Text(text) => Self::from_text(&text),
+            plain => Self(plain),
+        })
+    }
+}
+
+fn ed25519_bytes(key: &[u8; 32]) -> Vec<u8> {
+    [&IDENTITY, ED25519.as_slice(), key].concat()
+}
+
+fn sha256_bytes(digest: &[u8; 32]) -> Vec<u8> {
+    [SHA256.as_slice(), digest].concat()
+}

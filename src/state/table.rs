@@ -1,0 +1,237 @@
+//! A copy-on-write hash table: cloning it is cheap at any size, and so is the next change.
+//!
+//! Linear hashing: rows live in leaves of about [`LOAD`], and every so many inserts split one leaf,
+//! so there is no pause to rehash. Leaves hang in pages, pages in groups. A clone shares all groups; the
+//! first change of a row afterwards copies one group and one page of pointers, and one leaf.
+
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    sync::Arc,
+};
+
+/// Leaves in a page, and pages in a group: so few that no single change copies much, so many that a
+/// million rows are in some thirty groups.
+const FAN: usize = 64;
+/// Mean rows in a leaf: fewer cost memory, more cost time to scan and to copy.
+const LOAD: usize = 8;
+/// Rows by which a full leaf grows; small, because unused room counts in every leaf.
+const STEP: usize = 2;
+
+type Leaf<K, V> = Arc<Vec<(K, V)>>;
+type Page<K, V> = Arc<Vec<Leaf<K, V>>>;
+type Group<K, V> = Arc<Vec<Page<K, V>>>;
+
+/// The copy-on-write hash table. Rows come out in no particular order.
+#[derive(Clone)]
+pub(crate) struct Table<K, V> {
+    groups: Vec<Group<K, V>>,
+    leaves: usize,
+    len: usize,
+    /// Random keys: strangers choose peer ids and must not be able to choose their leaf.
+    hasher: RandomState,
+}
+
+/// Where a row is; good until the next insert or removal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    leaf: usize,
+    row: usize,
+}
+
+impl<K, V> Table<K, V> {
+    /// An empty table; it allocates nothing.
+    pub(crate) fn new() -> Self {
+        Self { groups: Vec::new(), leaves: 0, len: 0, hasher: RandomState::new() }
+    }
+
+    /// Number of rows.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All rows.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        let pages = self.groups.iter().flat_map(|group| group.iter());
+        pages.flat_map(|page| page.iter()).flat_map(|leaf| leaf.iter()).map(pair)
+    }
+
+    /// The row at a slot.
+    pub(crate) fn at(&self, slot: Slot) -> Option<&V> {
+        self.leaf(slot.leaf)?.get(slot.row).map(|(_, value)| value)
+    }
+
+    fn leaf(&self, index: usize) -> Option<&Leaf<K, V>> {
+        self.groups.get(index / FAN / FAN)?.get(index / FAN % FAN)?.get(index % FAN)
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
+    /// Finds a row, for [`at`](Self::at), [`at_mut`](Self::at_mut) and [`edit`](Self::edit).
+    pub(crate) fn find<Q: ?Sized + Eq + Hash>(&self, key: &Q) -> Option<Slot>
+    where
+        K: Borrow<Q>,
+    {
+        let leaf = self.leaf_of(key);
+        let row = self.leaf(leaf)?.iter().position(|(known, _)| known.borrow() == key)?;
+        Some(Slot { leaf, row })
+    }
+
+    /// The value of a key.
+    pub(crate) fn get<Q: ?Sized + Eq + Hash>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        self.at(self.find(key)?)
+    }
+
+    /// The row at a slot, to change. Copies its leaf if a clone of the table shares it.
+    pub(crate) fn at_mut(&mut self, slot: Slot) -> Option<&mut V> {
+        self.leaf_mut(slot.leaf)?.get_mut(slot.row).map(|(_, value)| value)
+    }
+
+    /// Changes the row at the slot; without one, changes a default value and adds it under the key.
+    pub(crate) fn edit(&mut self, slot: Option<Slot>, key: &K, change: impl FnOnce(&mut V))
+    where
+        V: Default,
+    {
+        if let Some(value) = slot.and_then(|slot| self.at_mut(slot)) {
+            change(value);
+            return;
+        }
+        let mut value = V::default();
+        change(&mut value);
+        self.push(key.clone(), value);
+    }
+
+    /// Sets the value of a key and returns the one it had.
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let slot = self.find(&key);
+        match slot.and_then(|slot| self.at_mut(slot)) {
+            Some(old) => Some(std::mem::replace(old, value)),
+            None => {
+                self.push(key, value);
+                None
+            }
+        }
+    }
+
+    /// Removes a key and returns its value.
+    pub(crate) fn remove<Q: ?Sized + Eq + Hash>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        let slot = self.find(key)?;
+        let leaf = self.leaf_mut(slot.leaf)?;
+        let (_, value) = leaf.swap_remove(slot.row);
+        trim(leaf);
+        self.len -= 1;
+        Some(value)
+    }
+
+    /// Removes the rows that `keep` refuses, telling `dropped` of each. Leaves that lose nothing are
+    /// neither copied nor written.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&V) -> bool, mut dropped: impl FnMut(&V)) {
+        for index in 0..self.leaves {
+            if self.leaf(index).is_none_or(|leaf| leaf.iter().all(|(_, value)| keep(value))) {
+                continue;
+            }
+            let Some(leaf) = self.leaf_mut(index) else { continue };
+            let before = leaf.len();
+            leaf.retain(|(_, value)| {
+                let kept = keep(value);
+                if !kept {
+                    dropped(value);
+                }
+                kept
+            });
+            trim(leaf);
+            let gone = before - leaf.len();
+            self.len -= gone;
+        }
+    }
+
+    /// Adds a row whose key is known to be absent.
+    fn push(&mut self, key: K, value: V) {
+        if self.len >= self.leaves * LOAD {
+            self.split();
+        }
+        let index = self.leaf_of(&key);
+        if let Some(leaf) = self.leaf_mut(index) {
+            if leaf.len() == leaf.capacity() {
+                leaf.reserve_exact(STEP);
+            }
+            leaf.push((key, value));
+            self.len += 1;
+        }
+    }
+
+    /// Adds one leaf, and moves to it the rows that now belong there.
+    fn split(&mut self) {
+        let added = self.leaves;
+        self.leaves += 1;
+        let mut moved = Vec::new();
+        // The leaf to split is the added one without its highest bit.
+        let source = added.checked_ilog2().map(|bits| added - (1 << bits));
+        if let Some(leaf) = source.and_then(|source| self.leaf_mut(source)) {
+            let rows = std::mem::take(leaf);
+            let (mut stay, go): (Vec<_>, Vec<_>) =
+                rows.into_iter().partition(|(key, _)| self.leaf_of(key) != added);
+            stay.shrink_to_fit();
+            moved = go;
+            moved.shrink_to_fit();
+            if let Some(leaf) = source.and_then(|source| self.leaf_mut(source)) {
+                *leaf = stay;
+            }
+        }
+        if added.is_multiple_of(FAN * FAN) {
+            self.groups.push(Arc::default());
+        }
+        let Some(group) = self.groups.last_mut().map(Arc::make_mut) else { return };
+        if added.is_multiple_of(FAN) {
+            group.push(Arc::default());
+        }
+        if let Some(page) = group.last_mut().map(Arc::make_mut) {
+            page.push(Arc::new(moved));
+        }
+    }
+
+    fn leaf_of<Q: ?Sized + Hash>(&self, key: &Q) -> usize {
+        // 32 bits of hash number more leaves than memory holds.
+        let hash = self.hasher.hash_one(key) & u64::from(u32::MAX);
+        let hash = usize::try_from(hash).unwrap_or_default();
+        let mask = self.leaves.next_power_of_two() - 1;
+        let index = hash & mask;
+        if index < self.leaves { index } else { index & (mask >> 1) }
+    }
+
+    fn leaf_mut(&mut self, index: usize) -> Option<&mut Vec<(K, V)>> {
+        let group = Arc::make_mut(self.groups.get_mut(index / FAN / FAN)?);
+        let page = Arc::make_mut(group.get_mut(index / FAN % FAN)?);
+        Some(Arc::make_mut(page.get_mut(index % FAN)?))
+    }
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K, V> fmt::Debug for Table<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Table({} rows in {} leaves)", self.len, self.leaves)
+    }
+}
+
+fn pair<K, V>((key, value): &(K, V)) -> (&K, &V) {
+    (key, value)
+}
+
+/// Gives back the room that removed rows left.
+fn trim<T>(leaf: &mut Vec<T>) {
+    if leaf.capacity() - leaf.len() > 2 * STEP {
+        leaf.shrink_to_fit();
+    }
+}

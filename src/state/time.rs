@@ -1,0 +1,133 @@
+//! `Time`: a wall-clock time that takes six bytes in a record.
+
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Timelike, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeTuple};
+
+/// 2024-01-01T00:00:00Z in milliseconds since the UNIX epoch. Part of the record format.
+const BASE_MS: i64 = 1_704_067_200_000;
+const NANOS_PER_MS: u32 = 1_000_000;
+
+/// A wall-clock time, with the nanoseconds that its [`DateTime`] has.
+///
+/// Its serde form is for records (postcard): a varint of `zigzag(ms since 2024) << 1 | flag`, followed
+/// only when the flag is set by a varint of the remaining nanoseconds. Every time comes back exactly,
+/// leap seconds too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(DateTime<Utc>);
+
+impl Time {
+    /// The UNIX epoch, which in a row means "never".
+    pub const EPOCH: Self = Self(DateTime::UNIX_EPOCH);
+
+    /// The plain date and time.
+    #[must_use]
+    pub const fn get(self) -> DateTime<Utc> {
+        self.0
+    }
+
+    /// True if more than `seconds` lie between this time and the later `now`.
+    #[must_use]
+    pub(super) fn is_older_than(self, seconds: i64, now: Self) -> bool {
+        TimeDelta::try_seconds(seconds)
+            .and_then(|age| now.0.checked_sub_signed(age))
+            .is_some_and(|oldest| self.0 < oldest)
+    }
+
+    /// Whole milliseconds since [`BASE_MS`], and the nanoseconds beyond them (more than a million
+    /// only inside a leap second).
+    fn parts(self) -> (i64, u32) {
+        let nanos = self.0.timestamp_subsec_nanos();
+        let ms = (nanos / NANOS_PER_MS).min(999);
+        // The range of chrono is far inside that of i64 milliseconds.
+        let whole = self.0.timestamp().saturating_mul(1000).saturating_add(i64::from(ms));
+        (whole.saturating_sub(BASE_MS), nanos - ms * NANOS_PER_MS)
+    }
+
+    fn from_parts(ms: i64, rest: u32) -> Option<Self> {
+        let ms = ms.checked_add(BASE_MS)?;
+        let sub = u32::try_from(ms.rem_euclid(1000)).ok()?;
+        let nanos = (sub * NANOS_PER_MS).checked_add(rest)?;
+        let seconds = ms.div_euclid(1000);
+        // chrono lets a leap second follow any second, but only in the second form.
+        DateTime::from_timestamp(seconds, nanos)
+            .or_else(|| DateTime::from_timestamp(seconds, 0)?.with_nanosecond(nanos))
+            .map(Self)
+    }
+}
+
+impl From<DateTime<Utc>> for Time {
+    fn from(time: DateTime<Utc>) -> Self {
+        Self(time)
+    }
+}
+
+impl From<Time> for DateTime<Utc> {
+    fn from(time: Time) -> Self {
+        time.0
+    }
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self::EPOCH
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (ms, rest) = self.parts();
+        let zigzag = ms.unsigned_abs() * 2 - u64::from(ms < 0);
+        let flag = rest != 0;
+        let mut tuple = serializer.serialize_tuple(1 + usize::from(flag))?;
+        tuple.serialize_element(&(zigzag << 1 | u64::from(flag)))?;
+        if flag {
+            tuple.serialize_element(&rest)?;
+        }
+        tuple.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_tuple(2, TimeVisitor)
+    }
+}
+
+struct TimeVisitor;
+
+impl<'de> de::Visitor<'de> for TimeVisitor {
+    type Value = Time;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time in milliseconds since 2024")
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Time, A::Error> {
+        let word: u64 = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+        let rest: u32 = if word & 1 == 1 {
+            seq.next_element()?.ok_or_else(|| de::Error::invalid_length(1, &self))?
+        } else {
+            0
+        };
+        let zigzag = word >> 1;
+        i64::try_from(zigzag.div_ceil(2))
+            .ok()
+            .map(|ms| if zigzag % 2 == 1 { -ms } else { ms })
+            .and_then(|ms| Time::from_parts(ms, rest))
+            .ok_or_else(|| de::Error::custom("a time beyond the calendar"))
+    }
+}
