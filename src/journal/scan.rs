@@ -186,6 +186,11 @@ mod tests {
         (bytes, starts)
     }
 
+    fn only(ranges: &[Range<usize>]) -> Range<usize> {
+        assert_eq!(ranges.len(), 1, "{ranges:?}");
+        ranges[0].clone()
+    }
+
     fn scanned(bytes: &[u8]) -> Scan {
         scan(bytes, 0, seed(), Lsn::new(1))
     }
@@ -218,7 +223,7 @@ mod tests {
         let (mut bytes, starts) = segment(&[1, 2, 3, 4], false);
         bytes[starts[1] + 9] ^= 1;
         let found = scanned(&bytes);
-        assert_eq!(found.damage, [starts[1]..starts[2]]);
+        assert_eq!(only(&found.damage), starts[1]..starts[2]);
         assert_eq!(found.runs.len(), 2);
         assert_eq!(found.runs[1].first, Lsn::new(3));
         assert_eq!(found.vouched, Lsn::new(3), "record 4 says that 3 was durable");
@@ -257,7 +262,7 @@ mod tests {
         bytes.extend_from_slice(&first);
         let found = scanned(&bytes);
         assert_eq!(found.last_lsn(), Some(Lsn::new(2)));
-        assert_eq!(found.damage, [first.len()..bytes.len()]);
+        assert_eq!(only(&found.damage), first.len()..bytes.len());
     }
 
     #[test]
@@ -267,7 +272,7 @@ mod tests {
         encode_record(&mut bytes, seed(), RecordKind::Changes, Lsn::new(3), Lsn::ZERO, b"late");
         let found = scanned(&bytes);
         assert_eq!(found.last_lsn(), Some(Lsn::new(2)));
-        assert_eq!(found.damage, [sealed..bytes.len()]);
+        assert_eq!(only(&found.damage), sealed..bytes.len());
     }
 
     #[test]

@@ -33,16 +33,21 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(3600);
 /// Attempts to swap in a large state between two appends.
 const REPLACE_ATTEMPTS: u32 = 100;
 
+/// Told the LSN of the snapshot.
+pub(super) type Reply = SyncSender<Result<Lsn, Error>>;
+/// Makes a new state of the current one.
+pub(super) type Derive = dyn Fn(&State) -> Result<State, Error> + Send;
+
 /// What is asked of the compaction thread.
 pub(super) enum Job {
     /// A snapshot now. Without a reply it is an auto-save's or the journal's own wish, which pauses
     /// after failures and is amortised for large states.
-    Compact(Option<SyncSender<Result<Lsn, Error>>>),
+    Compact(Option<Reply>),
     /// An auto-save; told when it is over.
-    Tick(SyncSender<Result<Lsn, Error>>),
+    Tick(Reply),
     /// Make this the state by a snapshot, because the difference is too large for one record. The
     /// closure derives the new state from the current one.
-    Replace(Box<dyn Fn(&State) -> Result<State, Error> + Send>, SyncSender<Result<Lsn, Error>>),
+    Replace(Box<Derive>, Reply),
     Stop,
 }
 
@@ -239,7 +244,7 @@ impl Compactor {
     }
 
     /// Publishes a new state as of the next LSN, twice, so that two snapshots hold it: no record does.
-    fn replace(&mut self, derive: &dyn Fn(&State) -> Result<State, Error>) -> Result<Lsn, Error> {
+    fn replace(&mut self, derive: &Derive) -> Result<Lsn, Error> {
         for _ in 0..REPLACE_ATTEMPTS {
             let (current, lsn) = self.seal_behind_view()?;
             let next = derive(&current)?;

@@ -6,14 +6,14 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::Ordering,
-        mpsc::{Sender, channel, sync_channel},
+        mpsc::{Receiver, Sender, channel, sync_channel},
     },
     thread::{self, JoinHandle},
 };
 
 use super::{
     commit::Committer,
-    compact::{CompactionStatus, Compactor, Job},
+    compact::{CompactionStatus, Compactor, Job, Reply},
     holder,
     options::Builder,
     preparer::Preparer,
@@ -96,9 +96,7 @@ impl Engine {
         segment: SegmentWriter,
         published: Option<Lsn>,
     ) -> Result<Self, Error> {
-        let vfs = Arc::clone(&options.vfs);
         let progress = Arc::new(Progress::new(recovered.last_lsn, recovered.journal_bytes));
-        progress.set_segment(segment.header().segment);
         let queue = Arc::new(Queue::new(
             recovered.state.clone(),
             recovered.last_lsn,
@@ -107,80 +105,88 @@ impl Engine {
             options.unsynced_bytes_max,
         ));
         let compaction = Arc::new(CompactionStatus::default());
-        let snapshot_bytes =
-            vfs.metadata(&places.state_file).map(|entry| entry.len).unwrap_or_default();
+        let snapshot = options.vfs.metadata(&places.state_file);
+        let snapshot_bytes = snapshot.map(|entry| entry.len).unwrap_or_default();
         compaction.snapshot_bytes.store(snapshot_bytes, Ordering::Relaxed);
         compaction.snapshot_lsn.store(published.unwrap_or(Lsn::ZERO).get(), Ordering::Relaxed);
         compaction.set_saved_at(recovered.saved_at);
-        let (jobs, job_queue) = channel();
-        let failed =
-            |error| Error::io("cannot start a thread for the store", &places.state_file, error);
-        let clock = Arc::clone(&options.clock);
-        let (wish_jobs, wish_status) = (jobs.clone(), Arc::clone(&compaction));
-        let committer = Committer {
-            queue: Arc::clone(&queue),
-            progress: Arc::clone(&progress),
-            vfs: Arc::clone(&vfs),
-            dir: places.journal_dir.clone(),
-            store_id,
-            now_ms: Arc::new(move || clock().timestamp_millis()),
-            preparer: Preparer::start(&vfs, &places.journal_dir, options.segment_bytes)
-                .map_err(failed)?,
-            previous: Previous::default(),
-            last_segment: segment.header().segment,
-            segment: Some(segment),
-            pending: Vec::new(),
-            buffer: Vec::new(),
-            on_growth: Box::new(move || wish(&wish_jobs, &wish_status)),
-            journal_bytes_max: options.journal_bytes_max,
-        };
-        let committer = thread::Builder::new()
-            .name("peer-journal-commit".into())
-            .spawn(move || committer.run())
-            .map_err(failed)?;
-        progress.set_committer(committer.thread().clone());
-        let compactor = Compactor {
-            vfs: Arc::clone(&vfs),
-            places: places.clone(),
-            store_id,
-            queue: Arc::clone(&queue),
-            progress: Arc::clone(&progress),
-            status: Arc::clone(&compaction),
-            clock: Arc::clone(&options.clock),
-            amortise_above_bytes: options.amortise_above_bytes,
-            published,
-            not_before: None,
-        };
-        let compactor = thread::Builder::new()
-            .name("peer-journal-compact".into())
-            .spawn(move || compactor.run(&job_queue))
-            .map_err(failed)?;
         let wants_snapshot = recovered.wants_snapshot();
-        let now = (options.clock)();
-        let expired = recovered.state.has_expired(now.into());
+        let (jobs, job_queue) = channel();
         let engine = Self {
             queue,
             progress,
             compaction,
-            vfs,
+            vfs: Arc::clone(&options.vfs),
             places,
             store_id,
             report: recovered.report,
             jobs,
             running: Mutex::new(Running {
-                compactor: Some(compactor),
-                committer: Some(committer),
+                compactor: None,
+                committer: None,
                 lock: Some(lock),
                 result: Ok(()),
             }),
         };
-        if expired {
+        engine.start_threads(options, segment, published, job_queue).map_err(|error| {
+            Error::io("cannot start a thread for the store", &engine.places.state_file, error)
+        })?;
+        let now = (options.clock)();
+        if recovered.state.has_expired(now.into()) {
             engine.queue.append(&[Change::Expired { at: now.into() }])?;
         }
         if wants_snapshot {
             wish(&engine.jobs, &engine.compaction);
         }
         Ok(engine)
+    }
+
+    fn start_threads(
+        &self,
+        options: &Builder,
+        segment: SegmentWriter,
+        published: Option<Lsn>,
+        jobs: Receiver<Job>,
+    ) -> std::io::Result<()> {
+        let clock = Arc::clone(&options.clock);
+        let (wishes, wished) = (self.jobs.clone(), Arc::clone(&self.compaction));
+        self.progress.set_segment(segment.header().segment);
+        let committer = Committer {
+            queue: Arc::clone(&self.queue),
+            progress: Arc::clone(&self.progress),
+            vfs: Arc::clone(&self.vfs),
+            dir: self.places.journal_dir.clone(),
+            store_id: self.store_id,
+            now_ms: Arc::new(move || clock().timestamp_millis()),
+            preparer: Preparer::start(&self.vfs, &self.places.journal_dir, options.segment_bytes)?,
+            previous: Previous::default(),
+            last_segment: segment.header().segment,
+            segment: Some(segment),
+            pending: Vec::new(),
+            buffer: Vec::new(),
+            on_growth: Box::new(move || wish(&wishes, &wished)),
+            journal_bytes_max: options.journal_bytes_max,
+        };
+        let compactor = Compactor {
+            vfs: Arc::clone(&self.vfs),
+            places: self.places.clone(),
+            store_id: self.store_id,
+            queue: Arc::clone(&self.queue),
+            progress: Arc::clone(&self.progress),
+            status: Arc::clone(&self.compaction),
+            clock: Arc::clone(&options.clock),
+            amortise_above_bytes: options.amortise_above_bytes,
+            published,
+            not_before: None,
+        };
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = |name: &str| thread::Builder::new().name(name.into());
+        let committer = named("peer-journal-commit").spawn(move || committer.run())?;
+        self.progress.set_committer(committer.thread().clone());
+        running.committer = Some(committer);
+        running.compactor =
+            Some(named("peer-journal-compact").spawn(move || compactor.run(&jobs))?);
+        Ok(())
     }
 
     /// A snapshot now; returns its LSN. Blocks.
@@ -201,10 +207,7 @@ impl Engine {
         self.ask(|reply| Job::Replace(Box::new(derive), reply))
     }
 
-    fn ask(
-        &self,
-        job: impl FnOnce(std::sync::mpsc::SyncSender<Result<Lsn, Error>>) -> Job,
-    ) -> Result<Lsn, Error> {
+    fn ask(&self, job: impl FnOnce(Reply) -> Job) -> Result<Lsn, Error> {
         let (reply, answer) = sync_channel(1);
         self.jobs.send(job(reply)).map_err(|_| closed())?;
         answer.recv().map_err(|_| closed())?

@@ -91,15 +91,11 @@ impl Drop for Preparer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.request = None;
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                tracing::error!("the segment-preparing thread panicked");
-            }
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the segment-preparing thread panicked");
         }
-        while let Ok(prepared) = self.ready.try_recv() {
-            if let Ok(prepared) = prepared {
-                prepared.discard(self.vfs.as_ref());
-            }
+        for prepared in self.ready.try_iter().flatten() {
+            prepared.discard(self.vfs.as_ref());
         }
     }
 }

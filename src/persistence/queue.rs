@@ -14,6 +14,9 @@ use crate::{
     state::{self, Change, Effect, State},
 };
 
+/// Times that a large difference is worked out without the lock.
+const DERIVE_ATTEMPTS: u32 = 3;
+
 /// Payloads that travel together, each behind its length.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -141,16 +144,39 @@ impl Queue {
     /// too large for one record.
     pub(super) fn append_derived(
         &self,
-        derive: impl FnOnce(&State) -> Result<Vec<Change>, Error>,
+        derive: impl Fn(&State) -> Result<Vec<Change>, Error>,
     ) -> Result<Option<Ack>, Error> {
+        let derive = |state: &State| {
+            let changes = derive(state)?;
+            let mut payload = Vec::new();
+            state::encode(&changes, &mut payload)?;
+            Ok::<_, Error>((changes, payload))
+        };
+        // Comparing large states takes long: first without the lock, in the hope that nothing comes
+        // in between; if something does every time, with it.
+        for _ in 0..DERIVE_ATTEMPTS {
+            let (state, lsn) = self.view();
+            let (changes, payload) = derive(&state)?;
+            let inner = self.lock();
+            if inner.last_lsn == lsn {
+                return self.append_if_it_fits(inner, &changes, &payload);
+            }
+        }
         let inner = self.lock();
-        let changes = derive(&inner.state)?;
-        let mut payload = Vec::new();
-        state::encode(&changes, &mut payload)?;
+        let (changes, payload) = derive(&inner.state)?;
+        self.append_if_it_fits(inner, &changes, &payload)
+    }
+
+    fn append_if_it_fits(
+        &self,
+        inner: MutexGuard<'_, Inner>,
+        changes: &[Change],
+        payload: &[u8],
+    ) -> Result<Option<Ack>, Error> {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Ok(None);
         }
-        self.append_encoded(inner, &changes, &payload).map(Some)
+        self.append_encoded(inner, changes, payload).map(Some)
     }
 
     fn append_encoded(

@@ -227,9 +227,11 @@ impl RawSegment {
         let scan = if readable {
             scan(&bytes, HEADER_BYTES, seed, name.first_lsn)
         } else {
-            let len = bytes.len();
-            let blank = bytes.iter().all(|&byte| byte == 0);
-            Scan { damage: if blank { Vec::new() } else { vec![0..len] }, ..Scan::default() }
+            let mut unreadable = Scan::default();
+            if bytes.iter().any(|&byte| byte != 0) {
+                unreadable.damage.push(0..bytes.len());
+            }
+            unreadable
         };
         SegmentFile { name, path, len: bytes.len() as u64, header, seed, scan }
     }

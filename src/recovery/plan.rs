@@ -256,7 +256,7 @@ impl Context<'_> {
         } else if segment.scan.last_lsn().is_some_and(|last| last > limit) {
             Order::Superseded
         } else {
-            Order::InOrder
+            Order::Joined
         }
     }
 

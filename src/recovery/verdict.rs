@@ -27,7 +27,7 @@ pub(crate) enum DamageState {
 /// How a segment's numbers join those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    InOrder,
+    Joined,
     /// Numbers are missing that no damaged bytes account for.
     Gap,
     /// Numbers come twice, and no failed sync accounts for it.
@@ -171,7 +171,7 @@ pub(crate) const fn judge(evidence: Evidence) -> Verdict {
         // What is not the newest had been synced before its successor was created.
         (_, _, _, false, _, DamageState::Unvouched) => Verdict::BrokenRecord,
         (_, _, _, true, _, DamageState::Unvouched) => Verdict::TornTail,
-        (_, _, _, _, Order::InOrder, DamageState::None) => Verdict::Whole,
+        (_, _, _, _, Order::Joined, DamageState::None) => Verdict::Whole,
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
         let open = ours && !covered && !unborn;
         let bad = open && e.header == HeaderState::Bad;
         let good = open && e.header == HeaderState::Good;
-        let joined = good && matches!(e.order, Order::InOrder | Order::Superseded);
+        let joined = good && matches!(e.order, Order::Joined | Order::Superseded);
         let vouched = joined && e.damage == DamageState::Vouched;
         let superseded = joined && !vouched && e.order == Order::Superseded;
         let in_order = joined && !vouched && !superseded;
@@ -218,7 +218,7 @@ mod tests {
             [HeaderState::Good, HeaderState::Bad, HeaderState::Foreign, HeaderState::Newer]
         {
             for damage in [DamageState::None, DamageState::Unvouched, DamageState::Vouched] {
-                for order in [Order::InOrder, Order::Gap, Order::Overlap, Order::Superseded] {
+                for order in [Order::Joined, Order::Gap, Order::Overlap, Order::Superseded] {
                     for bits in 0..8 {
                         let (newest, records, covered) =
                             (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);

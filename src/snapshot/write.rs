@@ -98,7 +98,7 @@ impl Serialize for Document<'_> {
         map.serialize_entry("counts", &counts(state, profiles))?;
         map.serialize_entry("peers", &Rows(|| peers.iter().filter_map(peer_row)))?;
         map.serialize_entry("reputation", &Rows(|| peers.iter().filter_map(reputation_row)))?;
-        let dht = sorted(state.dht_entries().map(|(key, entry)| (key, entry)));
+        let dht = sorted(state.dht_entries());
         map.serialize_entry(
             "dht_entries",
             &Rows(|| {
@@ -109,7 +109,7 @@ impl Serialize for Document<'_> {
                 })
             }),
         )?;
-        let packages = sorted(state.packages().map(|(id, entry)| (id, entry)));
+        let packages = sorted(state.packages());
         map.serialize_entry(
             "package_cache",
             &Rows(|| {

@@ -1,6 +1,6 @@
 //! `Address` and `AddressList`: multiaddrs as bytes where they are ones, any other text unchanged.
 
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
 
 use multiaddr::{Multiaddr, Protocol};
 use serde::{Deserialize, Serialize};
@@ -154,11 +154,11 @@ impl fmt::Debug for AddressRef<'_> {
 }
 
 /// The addresses of one peer in one allocation: in order, without duplicates. The empty list
-/// allocates nothing.
+/// allocates nothing, and clones share.
 ///
 /// Each address is a varint of `length << 1 | is text`, then its bytes.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct AddressList(Box<[u8]>);
+pub struct AddressList(Arc<[u8]>);
 
 impl AddressList {
     /// Number of addresses. Takes time in proportion to it.
@@ -205,7 +205,7 @@ impl AddressList {
         }
         let mut packed = self.0.to_vec();
         fresh.into_iter().for_each(|address| pack(&mut packed, address));
-        Some(Self(packed.into()))
+        Some(Self::of(packed))
     }
 
     /// The list without these; `None` if it has none of them.
@@ -215,7 +215,12 @@ impl AddressList {
         let mut packed = Vec::with_capacity(self.0.len());
         let kept = self.iter().filter(|address| !removed.contains(address));
         kept.for_each(|address| pack(&mut packed, address));
-        (packed.len() < self.0.len()).then(|| Self(packed.into()))
+        (packed.len() < self.0.len()).then(|| Self::of(packed))
+    }
+
+    /// Only `default` is sure not to allocate for nothing.
+    fn of(packed: Vec<u8>) -> Self {
+        if packed.is_empty() { Self::default() } else { Self(packed.into()) }
     }
 
     /// Those of `added` that the list does not have, once each.
@@ -247,7 +252,7 @@ impl<'a> FromIterator<&'a Address> for AddressList {
                 pack(&mut packed, address.as_ref());
             }
         }
-        Self(packed.into())
+        Self::of(packed)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use libp2p_identity::PeerId;
 use serde::{Deserialize, Serialize};
 
-use super::{bytes, limits::PEER_ID_BYTES_MAX};
+use super::{base58, bytes, limits::PEER_ID_BYTES_MAX};
 
 /// Multihash code and length of an identity of 36 bytes.
 const IDENTITY: [u8; 2] = [0x00, 0x24];
@@ -90,13 +90,12 @@ impl From<PeerId> for PeerKey {
 
 impl fmt::Display for PeerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match &self.0 {
-            Repr::Ed25519(key) => bs58::encode(ed25519_bytes(key)).into_string(),
-            Repr::Sha256(digest) => bs58::encode(sha256_bytes(digest)).into_string(),
-            Repr::Other(bytes) => bs58::encode(bytes).into_string(),
-            Repr::Text(text) => return f.write_str(text),
-        };
-        f.write_str(&text)
+        match &self.0 {
+            Repr::Ed25519(key) => f.write_str(&base58_text(&ed25519_bytes(key))),
+            Repr::Sha256(digest) => f.write_str(&base58_text(&sha256_bytes(digest))),
+            Repr::Other(bytes) => f.write_str(&base58_text(bytes)),
+            Repr::Text(text) => f.write_str(text),
+        }
     }
 }
 
@@ -128,4 +127,8 @@ fn ed25519_bytes(key: &[u8; 32]) -> Vec<u8> {
 
 fn sha256_bytes(digest: &[u8; 32]) -> Vec<u8> {
     [SHA256.as_slice(), digest].concat()
+}
+
+fn base58_text(bytes: &[u8]) -> String {
+    base58::encode(bytes).unwrap_or_else(|| bs58::encode(bytes).into_string())
 }

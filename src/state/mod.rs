@@ -5,6 +5,7 @@
 
 mod address;
 mod apply;
+mod base58;
 mod batch;
 mod bytes;
 mod change;

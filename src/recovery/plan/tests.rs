@@ -34,7 +34,7 @@ impl Made {
         let mut scan = Scan::default();
         for &(first, last) in runs {
             let start = offset;
-            offset += 50 * (last - first + 1) as usize;
+            offset += 50 * usize::try_from(last - first + 1).unwrap();
             scan.runs.push(Run {
                 first: Lsn::new(first),
                 last: Lsn::new(last),

@@ -4,6 +4,7 @@ mod apply;
 mod change;
 mod diff;
 mod limits;
+mod random;
 mod table;
 mod text;
 mod time;

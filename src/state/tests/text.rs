@@ -58,6 +58,13 @@ fn odd_text_comes_back() {
 }
 
 #[test]
+fn the_largest_number_fits_base58() {
+    for bytes in [[0xff; 40], [0; 40]] {
+        assert_eq!(base58::encode(&bytes), Some(bs58::encode(&bytes).into_string()));
+    }
+}
+
+#[test]
 fn known_kinds_of_ids_are_small() {
     assert!(size_of::<PeerKey>() <= 40);
     assert!(size_of::<Option<PeerKey>>() <= 40);
@@ -182,6 +189,16 @@ proptest! {
     #[test]
     fn any_base58_comes_back(text in "[1-9A-HJ-NP-Za-km-z]{0,60}") {
         check_key(&text);
+    }
+
+    #[test]
+    fn base58_is_that_of_everybody(
+        zeros in 0..4_usize,
+        bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(0xff)], 0..50),
+    ) {
+        let bytes = [vec![0; zeros], bytes].concat();
+        let expected = (bytes.len() <= 40).then(|| bs58::encode(&bytes).into_string());
+        prop_assert_eq!(base58::encode(&bytes), expected);
     }
 
     #[test]

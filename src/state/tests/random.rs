@@ -1,0 +1,123 @@
+//! Any changes in any order: the effect is told truly, the counters are right, clones stay.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Everything in a state, in an order of its own.
+fn content(state: &State) -> String {
+    let mut peers: Vec<_> = state.peers().map(|row| format!("{row:?}")).collect();
+    let mut dht: Vec<_> = state.dht_entries().map(|row| format!("{row:?}")).collect();
+    let mut packages: Vec<_> = state.packages().map(|row| format!("{row:?}")).collect();
+    let mut bans: Vec<_> = state.bans().map(|row| format!("{row:?}")).collect();
+    for rows in [&mut peers, &mut dht, &mut packages, &mut bans] {
+        rows.sort_unstable();
+    }
+    format!("{peers:?} {dht:?} {packages:?} {bans:?} {:?}", state.bootstrap_nodes())
+}
+
+fn check_counters(state: &State) {
+    let count = |has: fn(&PeerEntry) -> bool| state.peers().filter(|(_, row)| has(row)).count();
+    let counts = state.counts();
+    assert_eq!(counts.peers, count(|row| row.seen.is_some()));
+    assert_eq!(counts.reputation, count(|row| row.reputation.is_some()));
+    assert_eq!(counts.profiles, count(|row| row.profile.is_some()));
+    assert_eq!(count(|row| *row == PeerEntry::default()), 0, "no empty entry stays");
+    let values = state.dht_entries().map(|(_, row)| row.value.len());
+    let sum: usize = values.chain(state.packages().map(|(_, row)| row.data.len())).sum();
+    assert_eq!(state.value_bytes(), sum as u64);
+}
+
+prop_compose! {
+    fn change()(
+        kind in 0..26_u8,
+        who in 0..3_u8,
+        ms in prop_oneof![0..3_i64, 300_000..300_004_i64],
+        n in 0..3_u8,
+        texts in prop::collection::vec("[a-c]", 0..4),
+    ) -> Change {
+        let (peer, at) = (peer(who), at(ms));
+        let addresses = texts.iter().map(|text| Address::from_text(text)).collect();
+        let boxed: Vec<Box<str>> = texts.iter().map(|text| text.as_str().into()).collect();
+        let name = || boxed.first().cloned().unwrap_or_default();
+        let value = || vec![n; usize::from(n)].into();
+        let location = || {
+            let latitude = f64::from(n);
+            (n > 0).then_some(GeoLocation { latitude, longitude: -0.0, region: None })
+        };
+        match kind {
+            0 => Change::PeerSeen { peer, at, addresses },
+            1 => Change::AddressesAdded { peer, addresses },
+            2 => Change::AddressesReplaced { peer, addresses },
+            3 => Change::AddressesRemoved { peer, addresses },
+            4 => Change::PeerProfiled { peer, agent: (n > 1).then(name), protocols: boxed },
+            5 => Change::PeerVerified { peer, verified: n > 0 },
+            6 => Change::PeerForgotten { peer },
+            7 => Change::Evicted { peer },
+            8 => Change::PeerRemoved { peer },
+            9 => Change::PeerSet { peer, last_seen: at, addresses },
+            10 => Change::RetrievalSucceeded { peer, at, response_ms: n.into() },
+            11 => Change::RetrievalFailed { peer, at },
+            12 => Change::PackagesProvided { peer, count: n.into() },
+            13 => Change::LocationSet { peer, location: location() },
+            14 => {
+                let location = location().map(Box::new);
+                let reputation = Reputation { last_seen: at, location, ..Reputation::default() };
+                Change::ReputationSet { peer, reputation }
+            }
+            15 => Change::ReputationRemoved { peer },
+            16 => Change::DhtPut { key: name(), value: value(), at },
+            17 => Change::DhtRemoved { key: name() },
+            18 => Change::PackageCached { id: name(), data: value(), at },
+            19 => Change::PackageDropped { id: name() },
+            20 => Change::BootstrapAdded { node: name() },
+            21 => Change::BootstrapRemoved { node: name() },
+            22 => Change::BootstrapReplaced { nodes: boxed },
+            23 => Change::Banned { peer, at, until: at, reason: name(), source: name() },
+            24 => Change::Unbanned { peer },
+            _ => Change::Expired { at },
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn effects_and_counters_are_true(
+        changes in prop::collection::vec(change(), 0..80),
+        tight: bool,
+    ) {
+        let limits = Limits {
+            peers: 2,
+            addresses_per_peer: 2,
+            dht_entries: 2,
+            packages: 2,
+            bootstrap_nodes: 2,
+            bans: 2,
+            value_bytes: 4,
+        };
+        let mut state = State::new(if tight { limits } else { Limits::default() });
+        let mut replayed = state.clone();
+        for change in changes {
+            let view = state.clone();
+            let before = content(&state);
+            let expires = matches!(&change, Change::Expired { at } if state.has_expired(*at));
+            let effect = state.apply(&change);
+            let is_changed = content(&state) != before;
+            match &effect {
+                Ok(effect) => prop_assert_eq!(*effect == Effect::Changed, is_changed),
+                Err(_) => prop_assert!(tight && !is_changed),
+            }
+            if matches!(change, Change::Expired { .. }) {
+                prop_assert_eq!(expires, is_changed);
+            }
+            prop_assert_eq!(content(&view), before);
+            check_counters(&state);
+            let mut payload = Vec::new();
+            encode(&[change], &mut payload).unwrap();
+            for change in decode(&payload) {
+                prop_assert_eq!(replayed.apply(&change.unwrap()).ok(), effect.clone().ok());
+            }
+        }
+        prop_assert_eq!(content(&replayed), content(&state));
+    }
+}
