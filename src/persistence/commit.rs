@@ -105,8 +105,10 @@ impl Committer {
                     return Err(error);
                 }
             }
-            thread::park_timeout(pause);
-            pause = pause.saturating_mul(2).min(PAUSE_LONGEST);
+            if !self.queue.is_closing() {
+                thread::park_timeout(pause);
+                pause = pause.saturating_mul(2).min(PAUSE_LONGEST);
+            }
             self.progress.clear_demand();
             while let Some(work) = self.queue.take_more() {
                 self.add(work, &mut rotate);

@@ -108,8 +108,7 @@ impl Compactor {
                     reply.send(result).ok();
                 }
                 Job::Tick(reply) => {
-                    let unused = self.published.is_none() && self.queue.last_lsn() == Lsn::ZERO;
-                    let idle = unused || self.is_pausing() || self.is_amortised();
+                    let idle = self.is_pausing() || self.is_amortised();
                     let result = if idle { Ok(self.lsn()) } else { self.told(Self::compact) };
                     reply.send(result).ok();
                 }

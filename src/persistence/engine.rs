@@ -77,8 +77,8 @@ impl Engine {
             None => new_store_id()?,
         };
         let mut published = recovered.snapshot_lsn.filter(|_| recovered.snapshot_in_place);
-        if recovered.migrate {
-            migrate(options, &places, &recovered.state, store_id)?;
+        if recovered.starts_from_nothing() {
+            publish_first(options, &places, &recovered, store_id)?;
             published = Some(Lsn::ZERO);
         }
         let segment = start_first_segment(options, &places, store_id, previous, &recovered)?;
@@ -252,17 +252,24 @@ fn new_store_id() -> Result<StoreId, Error> {
     Ok(StoreId::from_bytes(bytes))
 }
 
-/// Takes a version 1 file over, before the first record is written. The second publication gives the
-/// first a twin, so that two snapshots hold what no record does.
-fn migrate(
+/// The first snapshot of a store: of an empty one, so that its id is never in one place only, or of a
+/// version 1 file, which is kept. It is published twice, so that two snapshots hold what no record
+/// does. All before the first segment exists.
+fn publish_first(
     options: &Builder,
     places: &Places,
-    state: &State,
+    recovered: &Recovered,
     store_id: StoreId,
 ) -> Result<(), Error> {
     let meta = Meta { store_id, lsn: Lsn::ZERO, segment: 0, saved_at: (options.clock)() };
-    for demote in [Demote::Keep(VERSION_1_NAME.into()), Demote::fallback(Lsn::ZERO)] {
-        publish(options.vfs.as_ref(), places, state, &meta, &demote, &|| false)?;
+    let publish = |demote: Demote| {
+        publish(options.vfs.as_ref(), places, &recovered.state, &meta, &demote, &|| false)
+    };
+    if recovered.migrate {
+        publish(Demote::Keep(VERSION_1_NAME.into()))?;
+        publish(Demote::fallback(Lsn::ZERO))?;
+    } else {
+        publish(Demote::Nothing)?;
     }
     Ok(())
 }

@@ -122,6 +122,11 @@ impl Recovered {
         repair.run(&self.inventory, &self.plan, &mut self.report)
     }
 
+    /// True if there is neither a snapshot of the current version nor a segment.
+    pub(crate) fn starts_from_nothing(&self) -> bool {
+        self.snapshot_lsn.is_none() && self.inventory.segments.is_empty()
+    }
+
     /// Removes segments that never held a record. Run when the new segment exists, so that a number
     /// is never used twice.
     pub(crate) fn remove_unborn(&self, vfs: &dyn Vfs, dir: &Path) -> Result<(), Error> {

@@ -71,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) lost: Vec<LsnRange>,
     /// Number of the last record that counts. The next record gets the one after it.
     pub(crate) end: Lsn,
+    /// The newest segment is unreadable: records behind `end` may be lost, and nobody knows how many.
+    pub(crate) end_unknown: bool,
 }
 
 impl Plan {
@@ -79,14 +81,16 @@ impl Plan {
         let limits = clip_limits(segments);
         let vouched = vouched(segments).max(base);
         let (pieces, lost, end) = follow(&kept_runs(segments, &limits), base, vouched);
-        let judged = (0..segments.len())
+        let judged: Vec<Judged> = (0..segments.len())
             .map(|index| {
                 let context =
                     Context { segments, limits: &limits, base, vouched, end, lost: &lost };
                 context.judge(index)
             })
             .collect();
-        Self { segments: judged, pieces, lost, end }
+        let newest = judged.last().map(|judged| (judged.verdict, judged.moved_whole));
+        let end_unknown = newest == Some((Verdict::BadHeader, true));
+        Self { segments: judged, pieces, lost, end, end_unknown }
     }
 }
 
@@ -195,10 +199,9 @@ impl Context<'_> {
             order: self.order(index, segment, *limit),
             covered: self.is_covered(index, segment),
         });
-        let useless = !records && !segment.scan.damage.is_empty();
         let moved_whole = match verdict {
             Verdict::Foreign => true,
-            Verdict::Unborn => useless || segment.header == Header::Bad,
+            Verdict::Unborn => !segment.scan.damage.is_empty(),
             Verdict::BadHeader => !records,
             _ => false,
         };

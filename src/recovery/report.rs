@@ -73,6 +73,9 @@ pub struct RecoveryReport {
     pub last_lsn: Lsn,
     /// Records that were durable once and are gone. Empty unless something was damaged.
     pub lost: Vec<LsnRange>,
+    /// True if the newest segment could not be read at all: records after `last_lsn` may be lost, and
+    /// nothing tells how many.
+    pub end_unknown: bool,
     /// What was found, in order of the files.
     pub findings: Vec<Finding>,
     /// Rows and records that a limit of the store kept out.
@@ -120,6 +123,7 @@ impl RecoveryReport {
             replayed: 0,
             last_lsn: plan.end,
             lost: plan.lost.clone(),
+            end_unknown: plan.end_unknown,
             findings,
             skipped: 0,
             first_skipped: None,
@@ -213,6 +217,9 @@ impl fmt::Display for RecoveryReport {
                 write!(f, "{separator}{range}")?;
             }
             f.write_str(")")?;
+        }
+        if self.end_unknown {
+            f.write_str(", records after it may be lost: the newest segment is unreadable")?;
         }
         if self.skipped > 0 {
             let first = self.first_skipped.as_deref().unwrap_or_default();

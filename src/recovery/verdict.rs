@@ -66,7 +66,8 @@ pub enum Verdict {
     Superseded,
     /// Damaged bytes inside the journal.
     BrokenRecord,
-    /// The segment's header does not verify; its records were read by the file name.
+    /// The segment's header does not verify. Its records were read by the file name, as far as they
+    /// could be.
     BadHeader,
     /// Records are missing before or inside this segment.
     Gap,
@@ -162,7 +163,7 @@ pub(crate) const fn judge(evidence: Evidence) -> Verdict {
         (HeaderState::Newer, ..) => Verdict::NewerVersion,
         (HeaderState::Foreign, ..) => Verdict::Foreign,
         (_, true, true, ..) | (_, true, false, false, ..) => Verdict::Covered,
-        (_, _, false, true, ..) => Verdict::Unborn,
+        (HeaderState::Good, _, false, true, ..) => Verdict::Unborn,
         (HeaderState::Bad, ..) => Verdict::BadHeader,
         (_, _, _, _, Order::Gap, _) => Verdict::Gap,
         (_, _, _, _, Order::Overlap, _) => Verdict::Overlap,
@@ -183,10 +184,11 @@ mod tests {
     fn claims(e: Evidence) -> Vec<Verdict> {
         let ours = matches!(e.header, HeaderState::Good | HeaderState::Bad);
         let covered = ours && e.covered && (e.records || !e.newest);
-        let unborn = ours && !covered && e.newest && !e.records;
+        let sound = e.header == HeaderState::Good;
+        let unborn = sound && !covered && e.newest && !e.records;
         let open = ours && !covered && !unborn;
         let bad = open && e.header == HeaderState::Bad;
-        let good = open && e.header == HeaderState::Good;
+        let good = open && sound;
         let joined = good && matches!(e.order, Order::Joined | Order::Superseded);
         let vouched = joined && e.damage == DamageState::Vouched;
         let superseded = joined && !vouched && e.order == Order::Superseded;

@@ -1,6 +1,8 @@
 //! What several test programs share.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub(crate) mod sim;
+
 use peer_journal::{Multiaddr, PeerId};
 
 /// The peer with this number: a valid Ed25519 id, the same in every run.

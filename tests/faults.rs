@@ -1,0 +1,269 @@
+//! A disk that fails while the node runs: every waiter is told, nothing that was appended is lost, and
+//! service comes back when the disk does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::{io, time::Duration};
+
+use chrono::Utc;
+use common::{
+    address, peer,
+    sim::{block_on, builder, fingerprint, open},
+};
+use peer_journal::{
+    Change, ErrorKind, Lsn, P2PStatePersistence,
+    testing::{Effect, Fault, Op, Outcome, SimDisk},
+};
+
+/// Waits until the disk has taken everything, as an operator would: by asking again.
+fn wait_until_durable(store: &P2PStatePersistence) -> Lsn {
+    for _ in 0..1000 {
+        match block_on(store.sync()) {
+            Ok(lsn) => return lsn,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Degraded, "{error:#}"),
+        }
+    }
+    panic!("the store did not come back: {:?}", store.status());
+}
+
+/// After a power cut that keeps only what was synced, the store is as it was in memory.
+fn survives_a_power_cut(disk: &SimDisk, store: P2PStatePersistence, story: &str) {
+    disk.clear_faults();
+    let view = store.view().unwrap();
+    let image = disk.fork();
+    drop(store);
+    for disk in [image, disk.clone()] {
+        disk.power_cut(Outcome::DropUnsynced);
+        let store = open(&disk).unwrap();
+        let report = store.recovery().unwrap();
+        let found = store.view().unwrap();
+        assert_eq!(found.lsn(), view.lsn(), "{story}: {report}");
+        assert_eq!(fingerprint(&found), fingerprint(&view), "{story}: {report}");
+        assert_eq!(report.lost, [], "{story}: {report}");
+        assert!(!report.is_damaged(), "{story}: {report}");
+    }
+}
+
+/// Eight threads append and wait while one call on the journal fails.
+fn eight_writers(disk: &SimDisk, story: &str) {
+    let store = open(disk).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let store = &store;
+            scope.spawn(move || {
+                let mut durable = Lsn::ZERO;
+                for number in 0..6 {
+                    let ack = store.peer_seen(&peer(thread), &[address(number + 1)]).unwrap();
+                    let lsn = ack.lsn();
+                    match ack.wait() {
+                        Ok(lsn) => assert!(store.durable_through().unwrap() >= lsn),
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::Degraded, "{error:#}"),
+                    }
+                    let now = store.durable_through().unwrap();
+                    assert!(now >= durable, "durable_through went back");
+                    durable = now;
+                    assert!(lsn > Lsn::ZERO);
+                }
+            });
+        }
+    });
+    assert_eq!(wait_until_durable(&store), Lsn::new(48));
+    assert!(store.status().unwrap().degraded.is_none());
+    survives_a_power_cut(disk, store, story);
+}
+
+#[test]
+fn a_failed_sync_is_told_to_every_waiter_and_loses_nothing() {
+    let mut hit = 0;
+    // The first two syncs belong to the opening.
+    for after in 2..16 {
+        let disk = SimDisk::new(after);
+        disk.fail(Fault::new(Op::Sync).path("segment-").after(after).effect(Effect::MarkClean));
+        eight_writers(&disk, &format!("sync {after} fails"));
+        hit += disk.faults_hit();
+    }
+    assert!(hit > 5, "the faults were met: {hit}");
+}
+
+#[test]
+fn syncs_that_fail_several_times_in_a_row_lose_nothing() {
+    for times in 2..5 {
+        let disk = SimDisk::new(times);
+        let fault = Fault::new(Op::Sync).path("segment-").after(2).times(times);
+        disk.fail(fault.effect(Effect::MarkClean));
+        eight_writers(&disk, &format!("{times} syncs fail"));
+        assert_eq!(disk.faults_hit(), times);
+    }
+}
+
+#[test]
+fn a_short_write_is_never_read_as_a_record() {
+    for bytes in (0..120).step_by(7) {
+        let disk = SimDisk::new(bytes);
+        let full = io::ErrorKind::StorageFull;
+        let fault = Fault::new(Op::Write).path("segment-").after(2).error(full);
+        disk.fail(fault.effect(Effect::Short(bytes)));
+        eight_writers(&disk, &format!("a write stops after {bytes} bytes"));
+        assert_eq!(disk.faults_hit(), 1);
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_started_is_started_again() {
+    for op in [Op::Create, Op::Rename, Op::SyncDir] {
+        let disk = SimDisk::new(1);
+        drop(open(&disk).unwrap());
+        disk.fail(Fault::new(op).path("journal").after(3).times(3));
+        let store = open(&disk).unwrap();
+        for number in 0..20 {
+            let ack = store.dht_put(&format!("key {number}"), &[7; 900]).unwrap();
+            if let Err(error) = ack.wait() {
+                assert_eq!(error.kind(), ErrorKind::Degraded);
+                let cause = format!("{error:#}");
+                assert!(cause.contains("mend or free the disk"), "{cause}");
+            }
+        }
+        assert_eq!(wait_until_durable(&store), Lsn::new(20));
+        survives_a_power_cut(&disk, store, &format!("{op} fails"));
+    }
+}
+
+#[test]
+fn a_full_disk_that_is_freed_again_loses_nothing() {
+    let disk = SimDisk::new(3);
+    let store = open(&disk).unwrap();
+    store.peer_seen(&peer(0), &[address(1)]).unwrap().wait().unwrap();
+    let used: u64 = disk.files().iter().map(|(_, len)| len).sum();
+    disk.set_capacity(Some(used + 5000));
+    let mut refused = 0;
+    for number in 0..40 {
+        let ack = store.dht_put(&format!("key {number}"), &[1; 700]).unwrap();
+        if let Err(error) = ack.wait() {
+            assert_eq!(error.kind(), ErrorKind::Degraded, "{error:#}");
+            assert_eq!(error.io_kind(), Some(io::ErrorKind::StorageFull), "{error:#}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 10, "the disk was full: {refused}");
+    let status = store.status().unwrap();
+    assert!(status.degraded.is_some());
+    assert!(status.unsynced_changes > 0 && status.unsynced_bytes > 0);
+    assert_eq!(store.view().unwrap().state().counts().dht_entries, 40, "readers see everything");
+    assert!(block_on(store.compact()).is_err(), "there is no room for a snapshot either");
+    disk.set_capacity(None);
+    assert_eq!(wait_until_durable(&store), Lsn::new(41));
+    assert!(store.status().unwrap().degraded.is_none());
+    assert_eq!(store.status().unwrap().unsynced_bytes, 0);
+    block_on(store.compact()).unwrap();
+    survives_a_power_cut(&disk, store, "the disk was full");
+}
+
+#[test]
+fn a_full_queue_pushes_back_and_the_async_append_waits() {
+    let disk = SimDisk::new(4);
+    let store = builder(&disk).max_unsynced_bytes(10_000).open().unwrap();
+    disk.fail(Fault::new(Op::Sync).path("segment-").forever());
+    let mut appended: u64 = 0;
+    let error = loop {
+        match store.dht_put(&format!("key {appended}"), &[1; 700]) {
+            Ok(_) => appended += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Full, "{error:#}");
+    assert!((10..15).contains(&appended), "{appended}");
+    let before = store.view().unwrap().lsn();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let value = vec![2; 1000].into();
+            let change = Change::DhtPut { key: "late".into(), value, at: Utc::now().into() };
+            block_on(store.append_async(change)).map(|ack| ack.lsn())
+        });
+        std::thread::sleep(Duration::from_millis(30));
+        assert_eq!(store.view().unwrap().lsn(), before, "it waits for room");
+        disk.clear_faults();
+        assert_eq!(waiting.join().unwrap().unwrap(), before.next());
+    });
+    wait_until_durable(&store);
+    survives_a_power_cut(&disk, store, "back-pressure");
+}
+
+#[test]
+fn a_compaction_that_fails_at_any_step_leaves_the_old_files_in_charge() {
+    let steps = [
+        Fault::new(Op::Create).path(".json.tmp"),
+        Fault::new(Op::Write).path(".json.tmp").effect(Effect::Short(40)),
+        Fault::new(Op::Sync).path(".json.tmp").effect(Effect::MarkClean),
+        Fault::new(Op::Read).path(".json.tmp"),
+        Fault::new(Op::Link).path("snapshot-"),
+        Fault::new(Op::Rename).path("p2p-state.json"),
+        Fault::new(Op::SyncDir).path("/node"),
+        Fault::new(Op::Remove).path(".wal"),
+        Fault::new(Op::List).path("journal"),
+        Fault::new(Op::Sync).path("segment-").effect(Effect::MarkClean),
+    ];
+    for (index, fault) in steps.into_iter().enumerate() {
+        let disk = SimDisk::new(5);
+        let store = open(&disk).unwrap();
+        let story = format!("step {index}: {fault:?}");
+        for round in 0..4_u64 {
+            store.peer_seen(&peer(round), &[address(9)]).unwrap().wait().unwrap();
+            if round == 2 {
+                disk.fail(fault.clone());
+                // Where there are no hard links the old snapshot is renamed instead: no error then.
+                assert!(block_on(store.compact()).is_err() || fault.on == Op::Link, "{story}");
+                assert_eq!(disk.faults_hit(), 1, "{story}");
+                let failed = store.status().unwrap().compaction_failures;
+                assert_eq!(failed, u64::from(fault.on != Op::Link), "{story}");
+                disk.clear_faults();
+                wait_until_durable(&store);
+                let crashed = disk.fork();
+                crashed.power_cut(Outcome::Random(round));
+                let found = open(&crashed).unwrap();
+                assert_eq!(found.view().unwrap().lsn(), Lsn::new(3), "{story}");
+                assert!(!found.recovery().unwrap().is_damaged(), "{story}");
+            } else {
+                block_on(store.compact()).unwrap();
+            }
+        }
+        assert_eq!(store.status().unwrap().compaction_failures, 0, "{story}");
+        let segments = disk.files().iter().filter(|(path, _)| path.ends_with(".wal")).count();
+        assert!(segments <= 3, "{story}: {:?}", disk.files());
+        survives_a_power_cut(&disk, store, &story);
+    }
+}
+
+#[test]
+fn a_close_on_a_broken_disk_ends_and_says_so() {
+    let disk = SimDisk::new(6);
+    let store = open(&disk).unwrap();
+    store.peer_seen(&peer(0), &[]).unwrap().wait().unwrap();
+    disk.fail(Fault::new(Op::Sync).forever());
+    store.peer_seen(&peer(1), &[]).unwrap();
+    let error = block_on(store.close()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error:#}");
+    drop(store);
+    disk.clear_faults();
+    disk.power_cut(Outcome::DropUnsynced);
+    let store = open(&disk).unwrap();
+    assert_eq!(store.view().unwrap().lsn(), Lsn::new(1), "the acknowledged change is there");
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_costs_the_records_in_it_and_no_more() {
+    let disk = SimDisk::new(7);
+    let store = builder(&disk).segment_bytes(64 << 10).open().unwrap();
+    for number in 0..10 {
+        store.dht_put(&format!("key {number}"), &[1; 1500]).unwrap().wait().unwrap();
+    }
+    drop(store);
+    // The whole file fails to read at once, then one of its pieces does.
+    disk.fail(Fault::new(Op::Read).path(".wal").times(2));
+    let store = open(&disk).unwrap();
+    let report = store.recovery().unwrap();
+    assert!(report.is_damaged(), "{report}");
+    let kept = store.view().unwrap().state().counts().dht_entries as u64;
+    assert_eq!(kept + report.lost_records(), 10, "{report}");
+    assert!(report.lost_records() > 0 && report.lost_records() < 5, "{report}");
+}
