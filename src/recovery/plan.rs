@@ -78,6 +78,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// `base` is the LSN of the snapshot that replay starts from.
     pub(crate) fn make(segments: &[Facts<'_>], base: Lsn) -> Self {
+        let segments = &without_other_histories(segments);
         let limits = clip_limits(segments);
         let vouched = vouched(segments).max(base);
         let (pieces, lost, end) = follow(&kept_runs(segments, &limits), base, vouched);
@@ -92,6 +93,29 @@ impl Plan {
         let end_unknown = newest == Some((Verdict::BadHeader, true));
         Self { segments: judged, pieces, lost, end, end_unknown }
     }
+}
+
+/// A sealed segment whose successor cites another seal is of another history of this store, say from a
+/// backup. Its numbers mean other records, so nothing in it counts.
+fn without_other_histories<'a>(segments: &[Facts<'a>]) -> Vec<Facts<'a>> {
+    let mut segments = segments.to_vec();
+    let cited: Vec<_> = segments
+        .iter()
+        .filter_map(|segment| match &segment.header {
+            Header::Good(header) => Some((header.previous.segment, header.previous.seal?)),
+            _ => None,
+        })
+        .collect();
+    for segment in &mut segments {
+        let number = segment.name.segment;
+        let other = |(cited, crc): &(u64, u32)| {
+            *cited == number && segment.scan.seal.is_some_and(|seal| seal.crc != *crc)
+        };
+        if cited.iter().any(other) {
+            segment.header = Header::Foreign;
+        }
+    }
+    segments
 }
 
 /// The last number that counts in each segment: a later segment counts from its first number on.
@@ -125,7 +149,11 @@ fn vouched(segments: &[Facts<'_>]) -> Lsn {
 fn kept_runs(segments: &[Facts<'_>], limits: &[Lsn]) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for (index, (segment, limit)) in segments.iter().zip(limits).enumerate() {
-        for run in &segment.scan.runs {
+        let runs = match segment.header {
+            Header::Good(_) | Header::Bad => segment.scan.runs.as_slice(),
+            Header::Foreign | Header::Newer(_) => &[],
+        };
+        for run in runs {
             let range = LsnRange { first: run.first, last: run.last.min(*limit) };
             if range.first <= range.last {
                 pieces.push(Piece { segment: index, run: *run, range });

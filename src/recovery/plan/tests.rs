@@ -68,6 +68,13 @@ impl Made {
         self
     }
 
+    fn citing(mut self, crc: u32) -> Self {
+        if let Header::Good(header) = &mut self.header {
+            header.previous.seal = Some(crc);
+        }
+        self
+    }
+
     fn bad_header(mut self) -> Self {
         self.header = Header::Bad;
         self
@@ -201,4 +208,19 @@ fn a_segment_cut_at_a_record_boundary_is_noticed_by_its_successor() {
 fn the_snapshot_alone_is_enough() {
     let plan = plan(88, &[]);
     assert_eq!((plan.end, plan.pieces.len(), plan.lost.len()), (Lsn::new(88), 0, 0));
+}
+
+#[test]
+fn a_segment_of_another_history_does_not_count() {
+    // Segment 2 comes from a backup: its seal is not the one that segment 3 cites.
+    let first = || Made::new(1, 1, &[(1, 10)]).sealed(10);
+    let second = || Made::new(2, 11, &[(11, 20)]).sealed(20).vouching(20).citing(9);
+    let swapped = [first(), second(), Made::new(3, 21, &[(21, 22)]).citing(8)];
+    let plan = plan(0, &swapped);
+    assert_eq!(verdicts(&plan), ["whole", "foreign", "whole"]);
+    assert!(plan.segments[1].moved_whole);
+    assert_eq!(replayed(&plan), [(1, 10), (21, 22)]);
+    assert_eq!(lost(&plan), [(11, 20)]);
+    let sound = [first(), second(), Made::new(3, 21, &[(21, 22)]).citing(9)];
+    assert_eq!(verdicts(&super::tests::plan(0, &sound)), ["whole", "whole", "whole"]);
 }
