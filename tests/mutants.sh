@@ -130,7 +130,7 @@ mutant torn-tail-replayed src/recovery/plan.rs \
     '// a hole that nothing vouches for'
 mutant batch-torn-apart src/state/batch.rs \
     'let mut next = self.clone();' \
-    'let next = self;'
+    'for change in changes { self.apply(change)?; } let mut next = self.clone();'
 mutant waiters-not-told src/persistence/progress.rs \
     'let woken = extract(&mut waiting.waiters, |_| true);
         drop(waiting);

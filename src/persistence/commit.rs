@@ -31,6 +31,15 @@ const CLOSING_ATTEMPTS: u32 = 3;
 /// A batch's frames are kept in one buffer; a larger one gives its memory back.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
 
+/// However the thread ends, nobody waits for it for ever.
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.queue.close();
+        while self.queue.take_more().is_some() {}
+        self.progress.close();
+    }
+}
+
 /// Milliseconds since the UNIX epoch, for segment headers.
 pub(super) type NowMs = Arc<dyn Fn() -> i64 + Send + Sync>;
 
@@ -65,9 +74,7 @@ impl Committer {
         while let Some(work) = queue.next_work() {
             result = self.commit(work);
         }
-        let result = result.and_then(|()| self.finish());
-        self.progress.close();
-        result
+        result.and_then(|()| self.finish())
     }
 
     /// Makes the work durable, however often that takes. An error only when the store is closed and

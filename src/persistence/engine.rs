@@ -16,7 +16,7 @@ use super::{
     compact::{CompactionStatus, Compactor, Job, Reply},
     holder,
     options::Builder,
-    preparer::Preparer,
+    preparer::{FIRST_SEGMENT_BYTES, Preparer},
     progress::{Progress, closed},
     queue::Queue,
 };
@@ -36,10 +36,6 @@ use crate::{
     state::{Change, State},
     vfs::{Vfs, VfsLock},
 };
-
-/// The first segment of a session is small, so that opening does not wait for megabytes of zeros; the
-/// next one is prepared in the background.
-const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
 
 /// See the module.
 pub(super) struct Engine {
@@ -284,6 +280,7 @@ fn start_first_segment(
     let vfs = options.vfs.as_ref();
     let dir = &places.journal_dir;
     let path: PathBuf = dir.join(prepared_name(0));
+    // Small, so that opening does not wait for megabytes of zeros.
     let capacity = FIRST_SEGMENT_BYTES.min(options.segment_bytes);
     let header = SegmentHeader {
         store_id,

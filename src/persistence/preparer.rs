@@ -16,6 +16,9 @@ use crate::{
     vfs::Vfs,
 };
 
+/// Size of a segment that is made while somebody waits: at opening, and for an early rotation.
+pub(super) const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
+
 /// Prepares one segment at a time, on request.
 #[derive(Debug)]
 pub(super) struct Preparer {
@@ -73,7 +76,8 @@ impl Preparer {
         }
     }
 
-    /// A prepared segment: the one that was requested, or one made on the spot.
+    /// A prepared segment: the one that was requested, or one made on the spot. The latter is small:
+    /// somebody waits for it, and a rotation that comes this early leaves segments nearly empty anyway.
     pub(super) fn take(&mut self) -> Result<Prepared, Error> {
         if std::mem::take(&mut self.requested)
             && let Ok(Ok(prepared)) = self.ready.recv()
@@ -82,7 +86,8 @@ impl Preparer {
         }
         self.prepared = self.prepared.saturating_add(1);
         let path = self.dir.join(prepared_name(self.prepared));
-        Prepared::create(self.vfs.as_ref(), &path, self.capacity_bytes, &|| false)
+        let small = FIRST_SEGMENT_BYTES.min(self.capacity_bytes);
+        Prepared::create(self.vfs.as_ref(), &path, small, &|| false)
     }
 }
 

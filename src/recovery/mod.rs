@@ -81,7 +81,7 @@ pub(crate) fn examine(
     let base_lsn = inventory.snapshot.lsn();
     let scans: Vec<_> = inventory.segments.iter().map(|segment| segment.facts()).collect();
     let plan = Plan::make(&scans, base_lsn);
-    let mut report = RecoveryReport::new(&inventory, &plan);
+    let mut report = RecoveryReport::new(&inventory, &plan, places);
     if on_damage == OnDamage::Refuse && report.is_damaged() {
         return Err(Error::new(ErrorKind::Corrupt, format!("the store is damaged: {report}"))
             .at(&places.state_file)

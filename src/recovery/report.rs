@@ -10,7 +10,7 @@ use super::{
     plan::{LsnRange, Plan},
     verdict::Verdict,
 };
-use crate::Lsn;
+use crate::{Lsn, snapshot::publish::Places};
 
 /// How an opening went, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +85,8 @@ pub struct RecoveryReport {
 }
 
 impl RecoveryReport {
-    pub(super) fn new(inventory: &Inventory, plan: &Plan) -> Self {
-        let mut findings = snapshot_findings(inventory);
+    pub(super) fn new(inventory: &Inventory, plan: &Plan, places: &Places) -> Self {
+        let mut findings = snapshot_findings(inventory, places);
         for (segment, judged) in inventory.segments.iter().zip(&plan.segments) {
             let told = match judged.verdict {
                 Verdict::Whole | Verdict::Covered => false,
@@ -149,7 +149,7 @@ impl RecoveryReport {
     }
 }
 
-fn snapshot_findings(inventory: &Inventory) -> Vec<Finding> {
+fn snapshot_findings(inventory: &Inventory, places: &Places) -> Vec<Finding> {
     let mut findings: Vec<_> = inventory
         .bad_snapshots
         .iter()
@@ -167,20 +167,27 @@ fn snapshot_findings(inventory: &Inventory) -> Vec<Finding> {
             quarantined: None,
         })
         .collect();
+    let path = places.state_file.clone();
     match &inventory.snapshot {
-        SnapshotChoice::Fallback(loaded) if !findings.is_empty() => findings.push(Finding {
+        SnapshotChoice::Fallback(loaded) => findings.push(Finding {
             verdict: Verdict::StaleSnapshot,
-            path: findings.first().map(|finding| finding.path.clone()).unwrap_or_default(),
+            path,
             detail: format!(
                 "the older snapshot lsn={} and its segments were used",
                 loaded.meta.lsn
             ),
             quarantined: None,
         }),
+        SnapshotChoice::None if !inventory.segments.is_empty() => findings.push(Finding {
+            verdict: Verdict::StaleSnapshot,
+            path,
+            detail: "there is no sound snapshot; the segments alone were used".into(),
+            quarantined: None,
+        }),
         SnapshotChoice::Version1(_) => findings.push(Finding {
             verdict: Verdict::OldVersion,
-            path: PathBuf::new(),
-            detail: "a version 1 file".into(),
+            path,
+            detail: "a version 1 file, taken over; the original is kept beside the journal".into(),
             quarantined: None,
         }),
         _ => {}
