@@ -29,8 +29,8 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Creates `path` with `capacity_bytes` zeros and syncs it. `stop` is asked between pieces; when
-    /// it says true the file is removed again and `Interrupted` returned.
+    /// Creates `path` with `capacity_bytes` zeros. `stop` is asked between pieces; when it says true
+    /// the file is removed again and `Interrupted` returned.
     pub(crate) fn create(
         vfs: &dyn Vfs,
         path: &Path,
@@ -46,6 +46,17 @@ impl Prepared {
             return Err(failed(error));
         }
         Ok(Self { file, path: path.to_owned(), capacity_bytes })
+    }
+
+    /// Writes the zeros out ahead of time, so that [`start`](Self::start) finds little left to sync.
+    pub(crate) fn sync(self, vfs: &dyn Vfs) -> Result<Self, Error> {
+        match self.file.sync() {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                remove_leftover(vfs, &self.path);
+                Err(Error::io("cannot prepare a journal segment", &self.path, error))
+            }
+        }
     }
 
     /// Turns the file into a segment of the journal: header, sync, name, directory. When this

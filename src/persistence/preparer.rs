@@ -48,7 +48,9 @@ impl Preparer {
                 for number in requests {
                     let path = folder.join(prepared_name(number));
                     let stop = || stopped.load(Ordering::Relaxed);
-                    let prepared = Prepared::create(on_disk.as_ref(), &path, capacity_bytes, &stop);
+                    let vfs = on_disk.as_ref();
+                    let prepared = Prepared::create(vfs, &path, capacity_bytes, &stop)
+                        .and_then(|prepared| prepared.sync(vfs));
                     if finished.send(prepared).is_err() {
                         return;
                     }
