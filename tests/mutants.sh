@@ -81,13 +81,12 @@ mutant snapshot-renamed-before-written src/snapshot/publish.rs \
 mutant delete-before-publish src/persistence/compact.rs \
     'self.publish(&state, lsn, &demote)?;
         self.progress.forget_journal_bytes(covered);
-        self.delete_covered(older)?;' \
+        self.delete_covered()?;' \
     'let before = self.published.replace(lsn);
-        self.delete_covered(Some(lsn))?;
+        self.delete_covered()?;
         self.published = before;
         self.publish(&state, lsn, &demote)?;
-        self.progress.forget_journal_bytes(covered);
-        let _older = older;'
+        self.progress.forget_journal_bytes(covered);'
 mutant one-snapshot-covers src/persistence/compact.rs \
     'for name in deletable(&names, fallback) {' \
     'for name in deletable(&names, self.lsn()) {'

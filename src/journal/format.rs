@@ -171,6 +171,8 @@ pub(crate) enum RecordKind {
     Changes,
     /// The end of a segment. Its LSN is that of the last record before it.
     Seal,
+    /// A kind that only a newer version knows, in a record whose checksum holds.
+    Unknown,
 }
 
 impl RecordKind {
@@ -178,14 +180,17 @@ impl RecordKind {
         match self {
             Self::Changes => 1,
             Self::Seal => 2,
+            Self::Unknown => u8::MAX,
         }
     }
 
+    /// Zero is no kind, so that zeros are no record.
     const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
+            0 => None,
             1 => Some(Self::Changes),
             2 => Some(Self::Seal),
-            _ => None,
+            _ => Some(Self::Unknown),
         }
     }
 }
@@ -262,6 +267,7 @@ pub(crate) fn decode_record(bytes: &[u8], seed: Seed) -> Option<Record<'_>> {
     let sound = match kind {
         RecordKind::Changes => lsn > Lsn::ZERO && !payload.is_empty(),
         RecordKind::Seal => payload.len() == SEAL_PAYLOAD_BYTES,
+        RecordKind::Unknown => lsn > Lsn::ZERO,
     };
     sound.then_some(Record { kind, lsn, durable_through, payload, crc })
 }
@@ -384,6 +390,15 @@ mod tests {
         let seed = header().seed();
         encode_record(&mut bytes, seed, RecordKind::Changes, Lsn::new(1), Lsn::ZERO, b"");
         assert_eq!(decode_record(&bytes, seed), None);
+    }
+
+    #[test]
+    fn a_sound_record_of_an_unknown_kind_is_newer_not_damage() {
+        let seed = header().seed();
+        let mut bytes = Vec::new();
+        let (lsn, kind) = (Lsn::new(1), RecordKind::Unknown);
+        encode_record(&mut bytes, seed, kind, lsn, Lsn::ZERO, b"from the future");
+        assert_eq!(decode_record(&bytes, seed).unwrap().kind, RecordKind::Unknown);
     }
 
     #[test]

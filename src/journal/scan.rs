@@ -44,6 +44,8 @@ pub(crate) struct Scan {
     pub(crate) vouched: Lsn,
     /// Number of valid records, seals not counted.
     pub(crate) record_count: u64,
+    /// A sound record is of a kind that only a newer version knows.
+    pub(crate) unknown_kind: bool,
 }
 
 impl Scan {
@@ -59,6 +61,7 @@ impl Scan {
             self.seal = Some(Seal { last_lsn: record.lsn, crc: record.crc, start: offset });
             return;
         }
+        self.unknown_kind |= record.kind == RecordKind::Unknown;
         self.record_count = self.record_count.saturating_add(1);
         match self.runs.last_mut() {
             Some(run) if run.last.next() == record.lsn && run.end == offset => {
@@ -125,7 +128,7 @@ pub(crate) fn records(
 fn record_at(bytes: &[u8], offset: usize, seed: Seed, expected: Lsn) -> Option<Record<'_>> {
     let record = decode_record(bytes.get(offset..)?, seed)?;
     let smallest = match record.kind {
-        RecordKind::Changes => expected,
+        RecordKind::Changes | RecordKind::Unknown => expected,
         // A seal carries the number of the record before it.
         RecordKind::Seal => expected.previous(),
     };

@@ -39,9 +39,7 @@ impl Prepared {
     ) -> Result<Self, Error> {
         let failed = |error| Error::io("cannot prepare a journal segment", path, error);
         let file = vfs.create(path).map_err(failed)?;
-        let filled =
-            fill_with_zeros(file.as_ref(), capacity_bytes, stop).and_then(|()| file.sync());
-        if let Err(error) = filled {
+        if let Err(error) = fill_with_zeros(file.as_ref(), capacity_bytes, stop) {
             remove_leftover(vfs, path);
             return Err(failed(error));
         }

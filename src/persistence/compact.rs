@@ -40,10 +40,10 @@ pub(super) type Derive = dyn Fn(&State) -> Result<State, Error> + Send;
 
 /// What is asked of the compaction thread.
 pub(super) enum Job {
-    /// A snapshot now. Without a reply it is an auto-save's or the journal's own wish, which pauses
-    /// after failures and is amortised for large states.
+    /// A snapshot now. Without a reply it is a wish of the journal or of recovery, which pauses after
+    /// failures.
     Compact(Option<Reply>),
-    /// An auto-save; told when it is over.
+    /// An auto-save: pauses after failures, and is amortised for large states.
     Tick(Reply),
     /// Make this the state by a snapshot, because the difference is too large for one record. The
     /// closure derives the new state from the current one.
@@ -181,10 +181,9 @@ impl Compactor {
         let covered = self.progress.journal_bytes();
         let (state, lsn) = self.seal_behind_view()?;
         let demote = self.demote(lsn);
-        let older = self.published.filter(|published| *published < lsn);
         self.publish(&state, lsn, &demote)?;
         self.progress.forget_journal_bytes(covered);
-        self.delete_covered(older)?;
+        self.delete_covered()?;
         Ok(lsn)
     }
 
@@ -222,12 +221,13 @@ impl Compactor {
 
     /// Deletes the segments and snapshots that are not needed any more: what two published snapshots
     /// cover, the newest and the fallback.
-    fn delete_covered(&self, demoted: Option<Lsn>) -> Result<(), Error> {
+    fn delete_covered(&self) -> Result<(), Error> {
         let dir = &self.places.journal_dir;
         let failed =
             |path: &PathBuf, error| Error::io("cannot clean the journal folder", path, error);
         let mut names = Vec::new();
-        let mut fallback = demoted;
+        // From the folder, not from memory: what is deleted must be in two files that are there.
+        let mut fallback = None;
         for entry in self.vfs.list(dir).map_err(|error| failed(dir, error))? {
             let Some(name) = entry.name.to_str() else { continue };
             names.extend(SegmentName::parse(name));

@@ -63,7 +63,7 @@ impl Builder {
         self
     }
 
-    /// Most bytes of changes that wait for the disk (default 64 MiB). Past it `append` returns
+    /// Most bytes of records that wait for the disk (default 64 MiB, at most 512 MiB). Past it `append` returns
     /// [`ErrorKind::Full`](crate::ErrorKind::Full).
     pub fn max_unsynced_bytes(mut self, bytes: usize) -> Self {
         self.unsynced_bytes_max = bytes;
@@ -153,6 +153,8 @@ impl Builder {
             (self.segment_bytes < 4096, "segment_bytes must be at least 4096"),
             (self.segment_bytes > 512 << 20, "segment_bytes must be at most 512 MiB"),
             (self.unsynced_bytes_max == 0, "max_unsynced_bytes must be more than 0"),
+            // All of it may have to fit into one segment that recovery reads.
+            (self.unsynced_bytes_max > 512 << 20, "max_unsynced_bytes must be at most 512 MiB"),
             (self.sync_within.is_zero(), "sync_within must be more than 0"),
             (self.auto_save_every.is_zero(), "auto_save_every must be more than 0"),
         ];

@@ -163,7 +163,8 @@ impl Progress {
         self.demand.load(Ordering::Acquire)
     }
 
-    /// Takes the demand back before a batch is taken, so that a later demand is not lost.
+    /// Takes the demand back. Done under the queue's lock when nothing is left in it, so that the demand
+    /// of a later append is not lost.
     pub(super) fn clear_demand(&self) {
         self.demand.store(false, Ordering::Release);
     }

@@ -89,7 +89,7 @@ struct Inner {
     /// Batches closed by a request to rotate, oldest first.
     closed: VecDeque<Work>,
     spare: Option<Batch>,
-    /// Bytes of payloads that are not durable yet.
+    /// Bytes of records that are not durable yet.
     unsynced_bytes: usize,
     oldest_unsynced: Option<Instant>,
     closing: bool,
@@ -196,7 +196,8 @@ impl Queue {
         if was_empty {
             inner.oldest_unsynced = Some(Instant::now());
         }
-        inner.unsynced_bytes = inner.unsynced_bytes.saturating_add(payload.len());
+        let bytes = payload.len().saturating_add(RECORD_HEADER_BYTES);
+        inner.unsynced_bytes = inner.unsynced_bytes.saturating_add(bytes);
         let filling = inner.unsynced_bytes > self.unsynced_bytes_max / 4;
         drop(inner);
         if filling || changes.iter().any(Change::is_ban) {
@@ -211,6 +212,7 @@ impl Queue {
         if inner.closing {
             return Err(closed());
         }
+        let bytes = bytes.saturating_add(RECORD_HEADER_BYTES);
         let full = inner.unsynced_bytes.saturating_add(bytes) > self.unsynced_bytes_max;
         if full && inner.unsynced_bytes > 0 {
             return Err(Error::new(
@@ -283,6 +285,7 @@ impl Queue {
         publish(&state, lsn.next())?;
         inner.state = state;
         inner.last_lsn = lsn.next();
+        drop(inner);
         self.progress.publish(lsn.next());
         Ok(Some(lsn.next()))
     }
@@ -343,9 +346,7 @@ impl Queue {
     /// A batch is durable: its room is free again.
     pub(super) fn release(&self, mut batch: Batch) {
         let mut inner = self.lock();
-        let payloads = usize::try_from(batch.count).unwrap_or(usize::MAX).saturating_mul(4);
-        let bytes = batch.bytes.len().saturating_sub(payloads);
-        inner.unsynced_bytes = inner.unsynced_bytes.saturating_sub(bytes);
+        inner.unsynced_bytes = inner.unsynced_bytes.saturating_sub(batch.framed_bytes());
         // A huge batch gives its memory back.
         if inner.spare.is_none() && batch.bytes.capacity() <= 4 << 20 {
             batch.bytes.clear();

@@ -331,7 +331,16 @@ impl Chooser<'_> {
             _ => None,
         };
         Ok(match (self.newest_fallback(fallbacks)?, in_place) {
-            (Some(fallback), _) => SnapshotChoice::Fallback(fallback),
+            (Some(fallback), older) => {
+                if older.is_some() {
+                    self.bad_snapshots.push(BadSnapshot {
+                        path: state_file,
+                        verdict: Verdict::StaleSnapshot,
+                        reason: "older than the snapshot in the journal folder".into(),
+                    });
+                }
+                SnapshotChoice::Fallback(fallback)
+            }
             (None, Some(loaded)) => SnapshotChoice::InPlace(loaded),
             (None, None) => SnapshotChoice::None,
         })

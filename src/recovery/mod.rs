@@ -62,7 +62,7 @@ pub(crate) struct Recovered {
     pub(crate) migrate: bool,
     /// Largest segment number ever seen.
     pub(crate) last_segment: u64,
-    /// Size of the segments that are kept.
+    /// Bytes of records that the snapshot does not cover.
     pub(crate) journal_bytes: u64,
     pub(crate) report: RecoveryReport,
     inventory: Inventory,
@@ -102,7 +102,7 @@ pub(crate) fn examine(
         saved_at: inventory.snapshot.saved_at(),
         migrate: matches!(inventory.snapshot, SnapshotChoice::Version1(_)),
         last_segment: inventory.last_segment(),
-        journal_bytes: inventory.segments.iter().map(|segment| segment.len).sum(),
+        journal_bytes: journal_bytes(&inventory, &plan),
         report,
         inventory,
         plan,
@@ -170,6 +170,14 @@ pub(crate) fn sync_before_reading(vfs: &dyn Vfs, places: &Places) -> Result<(), 
     Ok(())
 }
 
+fn journal_bytes(inventory: &Inventory, plan: &Plan) -> u64 {
+    let segments = inventory.segments.iter().zip(&plan.segments);
+    segments
+        .filter(|(_, judged)| judged.verdict != Verdict::Covered)
+        .filter_map(|(segment, _)| segment.scan.runs.last())
+        .fold(0, |sum, run| sum.saturating_add(run.end as u64))
+}
+
 fn refuse_newer(inventory: &Inventory) -> Result<(), Error> {
     let newer = |path: &Path, version: u32| {
         Error::new(
@@ -185,6 +193,12 @@ fn refuse_newer(inventory: &Inventory) -> Result<(), Error> {
     for segment in &inventory.segments {
         if let inventory::Header::Newer(version) = segment.header {
             return Err(newer(&segment.path, version));
+        }
+        if segment.scan.unknown_kind {
+            let what = "a record of a kind that only a newer version knows";
+            return Err(Error::new(ErrorKind::NewerVersion, what)
+                .at(&segment.path)
+                .next("upgrade peer-journal; nothing was altered"));
         }
     }
     Ok(())

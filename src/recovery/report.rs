@@ -158,8 +158,8 @@ fn snapshot_findings(inventory: &Inventory, places: &Places) -> Vec<Finding> {
             path: bad.path.clone(),
             detail: match bad.verdict {
                 Verdict::UnsealedSnapshot => format!(
-                    "{}; if it was edited on purpose, run `peer-journal seal` on the file in \
-                     quarantine and put it back while no node runs",
+                    "{}; if it was edited on purpose, stop the node, edit the snapshot that is in \
+                     place now, and run `peer-journal seal` on it before the next start",
                     bad.reason
                 ),
                 _ => bad.reason.clone(),

@@ -163,7 +163,9 @@ pub(crate) const fn judge(evidence: Evidence) -> Verdict {
         (HeaderState::Newer, ..) => Verdict::NewerVersion,
         (HeaderState::Foreign, ..) => Verdict::Foreign,
         (_, true, true, ..) | (_, true, false, false, ..) => Verdict::Covered,
-        (HeaderState::Good, _, false, true, ..) => Verdict::Unborn,
+        (HeaderState::Good, _, false, true, _, DamageState::None | DamageState::Unvouched) => {
+            Verdict::Unborn
+        }
         (HeaderState::Bad, ..) => Verdict::BadHeader,
         (_, _, _, _, Order::Gap, _) => Verdict::Gap,
         (_, _, _, _, Order::Overlap, _) => Verdict::Overlap,
@@ -185,7 +187,8 @@ mod tests {
         let ours = matches!(e.header, HeaderState::Good | HeaderState::Bad);
         let covered = ours && e.covered && (e.records || !e.newest);
         let sound = e.header == HeaderState::Good;
-        let unborn = sound && !covered && e.newest && !e.records;
+        let never_held = !e.records && e.damage != DamageState::Vouched;
+        let unborn = sound && !covered && e.newest && never_held;
         let open = ours && !covered && !unborn;
         let bad = open && e.header == HeaderState::Bad;
         let good = open && sound;

@@ -7,12 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Meta, name, write::write};
+use super::{Meta, name, read::SNAPSHOT_BYTES_MAX, write::write};
 use crate::{
     Error, Lsn,
     state::State,
     vfs::{Vfs, VfsFile, read_full},
 };
+
+/// Files are read back and copied in pieces of this size.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// Where the snapshots of a store live.
 #[derive(Clone, Debug)]
@@ -118,6 +121,10 @@ fn write_temporary(
         file.write_at(len, piece)?;
         hasher.update(piece);
         len = len.saturating_add(piece.len() as u64);
+        if len > SNAPSHOT_BYTES_MAX {
+            // What the reader would refuse must not take the place of what it reads.
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
         Ok(())
     })?;
     file.sync()?;
@@ -127,7 +134,7 @@ fn write_temporary(
 
 /// What the file holds must be what was meant to be written, before an older snapshot gives way.
 fn read_back(file: &dyn VfsFile, len: u64, crc: u32, stop: &dyn Fn() -> bool) -> io::Result<()> {
-    let mut piece = vec![0; 256 << 10];
+    let mut piece = vec![0; PIECE_BYTES];
     let mut hasher = crc32fast::Hasher::new();
     let mut offset = 0;
     loop {
@@ -150,8 +157,8 @@ fn read_back(file: &dyn VfsFile, len: u64, crc: u32, stop: &dyn Fn() -> bool) ->
     Ok(())
 }
 
-/// Gives the snapshot in place a second name, so that there is no moment without one. Where there are
-/// no hard links it is renamed: recovery takes the fallback if the next step does not come.
+/// Gives the snapshot in place a second name, or where there are no hard links a copy, so that there
+/// is no moment without one.
 fn keep_old(vfs: &dyn Vfs, places: &Places, name: &str) -> Result<(), Error> {
     let fallback = places.journal_dir.join(name);
     match vfs.metadata(&places.state_file) {
@@ -162,12 +169,26 @@ fn keep_old(vfs: &dyn Vfs, places: &Places, name: &str) -> Result<(), Error> {
     // Left by a crash between the two names: the very same file.
     remove_if_there(vfs, &fallback)?;
     let kept = match vfs.link(&places.state_file, &fallback) {
-        Err(_) => vfs.rename(&places.state_file, &fallback),
+        Err(_) => copy(vfs, &places.state_file, &fallback),
         Ok(()) => Ok(()),
     };
     kept.map_err(|error| Error::io("cannot keep the previous snapshot", &fallback, error))?;
     vfs.sync_dir(&places.journal_dir)
         .map_err(|error| Error::io("cannot sync the journal folder", &places.journal_dir, error))
+}
+
+fn copy(vfs: &dyn Vfs, from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (vfs.open_read_only(from)?, vfs.create(to)?);
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut offset = 0;
+    loop {
+        let count = read_full(from.as_ref(), offset, &mut piece)?;
+        to.write_at(offset, piece.get(..count).unwrap_or_default())?;
+        offset = offset.saturating_add(count as u64);
+        if count < piece.len() {
+            return to.sync();
+        }
+    }
 }
 
 fn remove_if_there(vfs: &dyn Vfs, path: &Path) -> Result<(), Error> {
