@@ -35,6 +35,7 @@
 //! # Features
 //! - `testing`: a simulated disk that loses what was not synced, for tests of programs that use
 //!   the store.
+#![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
 mod error;
 mod ids;
