@@ -162,7 +162,8 @@ pub(crate) const fn judge(evidence: Evidence) -> Verdict {
         (HeaderState::Newer, ..) => Verdict::NewerVersion,
         (HeaderState::Foreign, ..) => Verdict::Foreign,
         (_, true, true, ..) | (_, true, false, false, ..) => Verdict::Covered,
-        (_, _, false, true, ..) => Verdict::Unborn,
+        // A header is durable before its file gets a segment's name: a bad one is damage.
+        (HeaderState::Good, _, false, true, ..) => Verdict::Unborn,
         (HeaderState::Bad, ..) => Verdict::BadHeader,
         (_, _, _, _, Order::Gap, _) => Verdict::Gap,
         (_, _, _, _, Order::Overlap, _) => Verdict::Overlap,
@@ -183,7 +184,7 @@ mod tests {
     fn claims(e: Evidence) -> Vec<Verdict> {
         let ours = matches!(e.header, HeaderState::Good | HeaderState::Bad);
         let covered = ours && e.covered && (e.records || !e.newest);
-        let unborn = ours && !covered && e.newest && !e.records;
+        let unborn = e.header == HeaderState::Good && !covered && e.newest && !e.records;
         let open = ours && !covered && !unborn;
         let bad = open && e.header == HeaderState::Bad;
         let good = open && e.header == HeaderState::Good;

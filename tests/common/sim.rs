@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeZone, Utc};
 use peer_journal::{
     Builder, P2PState, P2PStatePersistence, RecoveryReport,
     state::{Address, Change, Limits, PeerKey, State},
-    testing::SimDisk,
+    testing::{Fault, Op, SimDisk},
 };
 
 pub(crate) const STATE: &str = "/data/p2p-state.json";
@@ -208,8 +208,8 @@ fn history() -> Vec<Vec<Change>> {
             last_seen: noon().into(),
             addresses: vec![Address::from_text("not an address")],
         }],
-        vec![put("second", 1700)],
-        vec![put("third", 1700)],
+        vec![put("second", 150)],
+        vec![put("third", 90)],
         vec![succeeded(1)],
         vec![Change::PeerProfiled {
             peer: key(1),
@@ -230,8 +230,14 @@ pub(crate) fn known(is_closed: bool) -> Known {
     for (changes, lsn) in history.iter().zip(1_u64..) {
         let ack = store.append_batch(changes.clone()).unwrap();
         assert_eq!(ack.wait().unwrap().get(), lsn);
-        if lsn == 5 || lsn == 8 {
-            runtime.block_on(store.compact()).unwrap();
+        match lsn {
+            5 | 8 => assert_eq!(runtime.block_on(store.compact()).unwrap().get(), lsn),
+            10 | 12 => {
+                // A snapshot that cannot be written still ends the segment behind it.
+                disk.fail(Fault::new(Op::Create).path("json.tmp"));
+                runtime.block_on(store.compact()).unwrap_err();
+            }
+            _ => {}
         }
     }
     if is_closed {
