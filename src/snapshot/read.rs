@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     Lsn, StoreId,
-    state::{Address, Change, GeoLocation, Limits, P2PState, PeerKey, Reputation, State, Time},
+    state::{
+        Address, Change, GeoLocation, Limits, P2PState, PeerKey, Reputation, State, Time,
+        limits::ADDRESS_BYTES_MAX,
+    },
 };
 
 /// Largest snapshot that is read into memory.
@@ -197,8 +200,13 @@ fn load(document: Document<'_>, meta: Option<Meta>, limits: Limits) -> Loaded {
             at: row.cached_at.into(),
         });
     }
+    // One by one where the whole list is refused: one node too many must not cost all of them.
     let nodes: Vec<Box<str>> = document.bootstrap_nodes.into_iter().map(boxed).collect();
-    if !nodes.is_empty() {
+    let refused = limits.bootstrap_nodes < nodes.len()
+        || nodes.iter().any(|node| node.len() > ADDRESS_BYTES_MAX);
+    if refused {
+        nodes.into_iter().map(|node| Change::BootstrapAdded { node }).for_each(&mut put);
+    } else if !nodes.is_empty() {
         put(Change::BootstrapReplaced { nodes });
     }
     for row in document.bans {
