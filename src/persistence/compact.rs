@@ -108,7 +108,8 @@ impl Compactor {
                     reply.send(result).ok();
                 }
                 Job::Tick(reply) => {
-                    let idle = self.is_pausing() || self.is_amortised();
+                    let unused = self.published.is_none() && self.queue.last_lsn() == Lsn::ZERO;
+                    let idle = unused || self.is_pausing() || self.is_amortised();
                     let result = if idle { Ok(self.lsn()) } else { self.told(Self::compact) };
                     reply.send(result).ok();
                 }
@@ -249,14 +250,28 @@ impl Compactor {
             let next = derive(&current)?;
             let demote = self.demote(lsn.next());
             let queue = Arc::clone(&self.queue);
-            let replaced = queue.replace(lsn, next, |state, lsn| {
-                self.publish(state, lsn, &demote)?;
-                self.publish(state, lsn, &Demote::fallback(lsn))
+            let mut in_doubt = None;
+            let replaced = queue.replace(lsn, next.clone(), |state, lsn| {
+                match self.publish(state, lsn, &demote) {
+                    // It has its name already, so it is what a crash leaves: the state in memory must
+                    // follow it, or the next record would get a number that it covers.
+                    Err(error) if error.path() == Some(self.places.parent()) => {
+                        in_doubt = Some(error);
+                        Ok(())
+                    }
+                    result => result,
+                }
             })?;
-            if let Some(lsn) = replaced {
-                self.progress.forget_journal_bytes(u64::MAX);
-                return Ok(lsn);
+            let Some(lsn) = replaced else { continue };
+            self.progress.forget_journal_bytes(u64::MAX);
+            if let Some(error) = in_doubt {
+                return Err(error);
             }
+            // The update is made; without its twin the next snapshot gives it a second home.
+            if let Err(error) = self.publish(&next, lsn, &Demote::fallback(lsn)) {
+                tracing::warn!(error = format!("{error:#}"), "the second snapshot was not written");
+            }
+            return Ok(lsn);
         }
         Err(Error::new(
             crate::ErrorKind::Full,

@@ -30,7 +30,7 @@ use crate::{
     recovery::{self, Recovered, report::RecoveryReport},
     snapshot::{
         Meta,
-        name::VERSION_1_NAME,
+        name::{VERSION_1_NAME, fallback_name},
         publish::{Demote, Places, publish},
     },
     state::{Change, State},
@@ -74,8 +74,7 @@ impl Engine {
         };
         let mut published = recovered.snapshot_lsn.filter(|_| recovered.snapshot_in_place);
         if recovered.starts_from_nothing() {
-            publish_first(options, &places, &recovered, store_id)?;
-            published = Some(Lsn::ZERO);
+            published = publish_first(options, &places, &recovered, store_id)?;
         }
         let segment = start_first_segment(options, &places, store_id, previous, &recovered)?;
         recovered.remove_unborn(vfs.as_ref(), &places.journal_dir)?;
@@ -248,26 +247,30 @@ fn new_store_id() -> Result<StoreId, Error> {
     Ok(StoreId::from_bytes(bytes))
 }
 
-/// The first snapshot of a store: of an empty one, so that its id is never in one place only, or of a
-/// version 1 file, which is kept. It is published twice, so that two snapshots hold what no record
-/// does. All before the first segment exists.
+/// The first snapshot of a store, before its first segment exists. Gives the LSN of what is in place
+/// then.
+///
+/// That of an empty store goes to the fallback's place: the store's id, without which no record
+/// verifies, is then never in one file only. A version 1 file is kept and taken over by two snapshots, because
+/// no record holds what it said.
 fn publish_first(
     options: &Builder,
     places: &Places,
     recovered: &Recovered,
     store_id: StoreId,
-) -> Result<(), Error> {
+) -> Result<Option<Lsn>, Error> {
     let meta = Meta { store_id, lsn: Lsn::ZERO, segment: 0, saved_at: (options.clock)() };
-    let publish = |demote: Demote| {
+    let publish = |places: &Places, demote: Demote| {
         publish(options.vfs.as_ref(), places, &recovered.state, &meta, &demote, &|| false)
     };
     if recovered.migrate {
-        publish(Demote::Keep(VERSION_1_NAME.into()))?;
-        publish(Demote::fallback(Lsn::ZERO))?;
-    } else {
-        publish(Demote::Nothing)?;
+        publish(places, Demote::Keep(VERSION_1_NAME.into()))?;
+        publish(places, Demote::fallback(Lsn::ZERO))?;
+        return Ok(Some(Lsn::ZERO));
     }
-    Ok(())
+    let state_file = places.journal_dir.join(fallback_name(Lsn::ZERO));
+    publish(&Places { state_file, ..places.clone() }, Demote::Nothing)?;
+    Ok(None)
 }
 
 fn start_first_segment(

@@ -136,24 +136,26 @@ impl Inventory {
         let mut fallbacks: Vec<Lsn> =
             names.iter().filter_map(|name| snapshot_name::parse_fallback(name)).collect();
         fallbacks.sort_unstable_by(|a, b| b.cmp(a));
-        let journal_id = common_id(raw.iter().filter_map(|raw| raw.header.ok()));
-        let has_history = journal_id.is_some() || !fallbacks.is_empty();
+        let headers = || raw.iter().filter_map(|raw| raw.header.ok());
+        let journal_ids: Vec<StoreId> = headers().map(|header| header.store_id).collect();
+        let has_history = !journal_ids.is_empty() || !fallbacks.is_empty();
         let mut chooser = Chooser {
             vfs,
             places,
             limits,
-            journal_id,
+            journal_ids,
             bad_snapshots: Vec::new(),
             newer_snapshot: None,
         };
         let snapshot = chooser.choose(&fallbacks, has_history)?;
         let whole = snapshot.whole_lsn().and(snapshot.loaded());
-        let store_id = journal_id.or_else(|| whole.map(|loaded| loaded.meta.store_id));
+        // A snapshot and a segment that agree decide: segments copied in do not outvote them.
+        let store_id = whole.map(|loaded| loaded.meta.store_id).or_else(|| common_id(headers()));
         let snapshot_segment = whole.map_or(0, |loaded| loaded.meta.segment);
         let segments = raw.into_iter().map(|raw| raw.scan(store_id)).collect();
         let mut leftovers: Vec<PathBuf> = names
             .iter()
-            .filter(|name| segment_name::is_prepared(name))
+            .filter(|name| segment_name::is_prepared(name) || snapshot_name::is_temporary(name))
             .map(|name| places.journal_dir.join(name))
             .collect();
         let temporary = snapshot_name::temporary(&places.state_file);
@@ -311,7 +313,8 @@ struct Chooser<'a> {
     vfs: &'a dyn Vfs,
     places: &'a Places,
     limits: Limits,
-    journal_id: Option<StoreId>,
+    /// The store ids of all sound segment headers.
+    journal_ids: Vec<StoreId>,
     bad_snapshots: Vec<BadSnapshot>,
     newer_snapshot: Option<(PathBuf, u32)>,
 }
@@ -369,7 +372,8 @@ impl Chooser<'_> {
                 return Ok(None);
             }
             Reading::Whole(loaded)
-                if self.journal_id.is_none_or(|id| id == loaded.meta.store_id) =>
+                if self.journal_ids.is_empty()
+                    || self.journal_ids.contains(&loaded.meta.store_id) =>
             {
                 return Ok(Some(Reading::Whole(loaded)));
             }

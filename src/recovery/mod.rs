@@ -29,7 +29,7 @@ use crate::{
 
 use inventory::{Inventory, SnapshotChoice};
 use plan::Plan;
-use report::{Outcome, RecoveryReport};
+use report::RecoveryReport;
 use verdict::Verdict;
 
 /// What to do with files that are damaged (a torn tail after a crash is not damage).
@@ -142,8 +142,7 @@ impl Recovered {
 
     /// True if a fresh snapshot should be written soon, so that damage found now is not read again.
     pub(crate) fn wants_snapshot(&self) -> bool {
-        self.report.outcome == Outcome::Salvaged
-            || (self.snapshot_lsn.is_some() && !self.snapshot_in_place)
+        self.report.is_damaged()
     }
 }
 

@@ -169,6 +169,9 @@ fn snapshot_findings(inventory: &Inventory, places: &Places) -> Vec<Finding> {
         .collect();
     let path = places.state_file.clone();
     match &inventory.snapshot {
+        // A store that has never been saved has only the snapshot that was made with it.
+        SnapshotChoice::Fallback(loaded) if loaded.meta.lsn == Lsn::ZERO && findings.is_empty() => {
+        }
         SnapshotChoice::Fallback(loaded) => findings.push(Finding {
             verdict: Verdict::StaleSnapshot,
             path,

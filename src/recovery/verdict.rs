@@ -163,6 +163,7 @@ pub(crate) const fn judge(evidence: Evidence) -> Verdict {
         (HeaderState::Newer, ..) => Verdict::NewerVersion,
         (HeaderState::Foreign, ..) => Verdict::Foreign,
         (_, true, true, ..) | (_, true, false, false, ..) => Verdict::Covered,
+        // A header is durable before its file gets a segment's name: a bad one is damage.
         (HeaderState::Good, _, false, true, _, DamageState::None | DamageState::Unvouched) => {
             Verdict::Unborn
         }

@@ -23,6 +23,11 @@ pub(crate) fn temporary(state_file: &Path) -> PathBuf {
     with_suffix(state_file, ".tmp")
 }
 
+/// True for the temporary file of a fallback.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.strip_suffix(".tmp").is_some_and(|name| parse_fallback(name).is_some())
+}
+
 /// The journal folder of a state file: `p2p-state.json` has `p2p-state.journal`; any other name gets
 /// `.journal` behind it.
 pub(crate) fn journal_dir(state_file: &Path) -> PathBuf {

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     Lsn, StoreId,
-    state::{Address, Change, GeoLocation, Limits, P2PState, PeerKey, Reputation, State, Time},
+    state::{
+        Address, Change, GeoLocation, Limits, P2PState, PeerKey, Reputation, State, Time,
+        limits::ADDRESS_BYTES_MAX,
+    },
 };
 
 /// Largest snapshot that is read into memory.
@@ -82,6 +85,10 @@ pub(crate) fn read(bytes: &[u8], limits: Limits) -> Reading {
             }
             Reading::Whole(Box::new(load(document, Some(meta), limits)))
         }
+        // A bit of our own version flipped: the seal is ours and does not hold.
+        version if version > P2PState::CURRENT_VERSION && is_ours(bytes) => {
+            Reading::Broken(format!("there is no version {version} with these fields"))
+        }
         version if version > P2PState::CURRENT_VERSION => Reading::Newer(version),
         version => Reading::Broken(format!("there is no version {version}")),
     }
@@ -121,6 +128,13 @@ fn newer_version(bytes: &[u8]) -> Option<u32> {
     }
     let probe: Probe = serde_json::from_slice(bytes).ok()?;
     (probe.version > P2PState::CURRENT_VERSION).then_some(probe.version)
+}
+
+/// True if the bytes are sealed as ours are once the version reads as the current one.
+fn is_ours(bytes: &[u8]) -> bool {
+    let start = format!("{{\n  \"version\": {}", P2PState::CURRENT_VERSION).into_bytes();
+    let rest = bytes.get(start.len()..).unwrap_or_default();
+    check_seal(&[start.as_slice(), rest].concat()).is_ok()
 }
 
 fn check_seal(bytes: &[u8]) -> Result<(), String> {
@@ -186,8 +200,13 @@ fn load(document: Document<'_>, meta: Option<Meta>, limits: Limits) -> Loaded {
             at: row.cached_at.into(),
         });
     }
+    // One by one where the whole list is refused: one node too many must not cost all of them.
     let nodes: Vec<Box<str>> = document.bootstrap_nodes.into_iter().map(boxed).collect();
-    if !nodes.is_empty() {
+    let refused = limits.bootstrap_nodes < nodes.len()
+        || nodes.iter().any(|node| node.len() > ADDRESS_BYTES_MAX);
+    if refused {
+        nodes.into_iter().map(|node| Change::BootstrapAdded { node }).for_each(&mut put);
+    } else if !nodes.is_empty() {
         put(Change::BootstrapReplaced { nodes });
     }
     for row in document.bans {

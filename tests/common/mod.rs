@@ -1,6 +1,7 @@
 //! What several test programs share.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub(crate) mod made;
 pub(crate) mod sim;
 
 use peer_journal::{Multiaddr, PeerId};
