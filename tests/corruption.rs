@@ -1,8 +1,8 @@
 //! Bits rot, sectors tear and files get mixed up, and the failure this guards against is silence.
 //!
-//! A store that was damaged in any one place must open, must never show a row that nobody wrote, and
-//! must say which records are gone. What it claims is held against the known history of the store:
-//! the state has to be the replay of every record but those that the report calls lost.
+//! A store that was damaged in any one place must open, must never show a row that nobody wrote,
+//! and must say which records are gone. What it claims is held against the known history of the
+//! store: the state has to be the replay of every record but those that the report calls lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
@@ -74,7 +74,6 @@ fn flip_every_byte(known: &Known, step: usize) {
         let step = if newest.as_ref() == Some(&path) { 1 } else { step };
         flips.extend(offsets(&bytes).step_by(step).map(|offset| (path.clone(), offset)));
     }
-    println!("{} flips", flips.len());
     in_two(&flips, |(path, offset)| {
         let bit = (*offset * 8 + *offset % 8) as u64;
         let disk = known.disk.fork();
@@ -103,8 +102,8 @@ fn a_flipped_bit_anywhere_in_a_closed_store_costs_at_most_the_record_it_hit_and_
     flip_every_byte(&known(true), 1);
 }
 
-/// The files of a running store, as a crash leaves them. Only the newest segment is another one than
-/// in the closed store, so the others are not flipped at every byte once more.
+/// The files of a running store, as a crash leaves them. Only the newest segment is another one
+/// than in the closed store, so the others are not flipped at every byte once more.
 #[test]
 fn a_flipped_bit_anywhere_in_a_store_that_was_not_closed_costs_at_most_the_record_it_hit() {
     flip_every_byte(&known(false), 7);
@@ -128,7 +127,8 @@ fn a_closed_store_never_calls_a_lost_record_a_torn_tail() {
     }
 }
 
-/// One flipped bit turns version 2 into 3 or 6. That is damage, not a newer version: the node starts.
+/// One flipped bit turns version 2 into 3 or 6. That is damage, not a newer version: the node
+/// starts.
 #[test]
 fn a_flipped_bit_in_the_version_of_a_snapshot_does_not_keep_a_node_from_starting() {
     let known = known(true);
@@ -223,7 +223,8 @@ fn a_tail_torn_at_any_byte_costs_the_last_record_only_and_is_no_damage() {
     }
 }
 
-/// A file that ends between two records looks whole by itself; its successor and its seal know better.
+/// A file that ends between two records looks whole by itself; its successor and its seal know
+/// better.
 #[test]
 fn a_segment_cut_at_a_record_boundary_is_noticed_unless_nothing_was_acknowledged_behind_it() {
     for is_closed in [true, false] {
