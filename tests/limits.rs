@@ -101,6 +101,10 @@ fn a_limit_at_append_is_an_error_that_names_it_and_changes_nothing() {
     store.append(seen(4, &[])).unwrap();
 }
 
+fn text(len: usize) -> String {
+    "x".repeat(len)
+}
+
 /// Makes a change with a field of this length.
 type Make = Box<dyn Fn(usize) -> Change>;
 
@@ -108,8 +112,6 @@ type Make = Box<dyn Fn(usize) -> Change>;
 fn every_field_has_a_longest_length_at_append() {
     let disk = SimDisk::new(1);
     let store = sim::builder(&disk).open().unwrap();
-    let text = |len: usize| "x".repeat(len);
-    let key = |len: usize| PeerKey::from_text(&text(len));
     let with_address = |len: usize| Change::AddressesAdded {
         peer: peer(1).into(),
         addresses: vec![Address::from_text(&text(len))],
@@ -126,7 +128,8 @@ fn every_field_has_a_longest_length_at_append() {
         reason: text(reason).into(),
         source: text(source).into(),
     };
-    let forget = |len: usize| Change::PeerVerified { peer: key(len), verified: true };
+    let forget =
+        |len: usize| Change::PeerVerified { peer: PeerKey::from_text(&text(len)), verified: true };
     let named = |len: usize| put(&text(len), 0);
     let packed = |len: usize| cache(&text(len), 0);
     let node = |len: usize| bootstrap(&text(len));
