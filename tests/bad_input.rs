@@ -1,9 +1,10 @@
-//! Everything that can be wrong with the files and the disk before a store is opened, and while it runs.
+//! Everything that can be wrong with the files and the disk before a store is opened, and while it
+//! runs.
 //!
-//! Operators put folders where files belong, disks fill up, files are restored from the wrong backup.
-//! Each case must end in one clear error or in a reported salvage, and in neither may a byte be lost:
-//! what the store cannot use is found in the quarantine. The failure guarded against is a node that
-//! panics, hangs, or starts empty and overwrites what somebody could have rescued.
+//! Operators put folders where files belong, disks fill up, files are restored from the wrong
+//! backup. Each case must end in one clear error or in a reported salvage, and in neither may a
+//! byte be lost: what the store cannot use is found in the quarantine. The failure guarded against
+//! is a node that panics, hangs, or starts empty and overwrites what somebody could have rescued.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
@@ -167,7 +168,8 @@ fn a_read_only_disk_is_one_clear_error_and_opens_again_once_it_is_writable() {
     assert_eq!(look(&known.disk).0, known.full());
 }
 
-/// The disk turns read-only under a running store: nothing that was appended is lost when it is back.
+/// The disk turns read-only under a running store: nothing that was appended is lost when it is
+/// back.
 #[tokio::test]
 async fn a_disk_that_turns_read_only_and_back_loses_nothing() {
     let disk = SimDisk::new(4);
@@ -347,7 +349,8 @@ fn a_segment_of_zeros_is_damage_with_its_numbers_and_is_kept() {
         let disk = known.disk.fork();
         let zeros = vec![0; 4096];
         disk.write(&path, zeros.clone()).unwrap();
-        let first: u64 = path.file_stem().unwrap().to_str().unwrap()[11..].parse().unwrap();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let first: u64 = name.split_once('-').unwrap().1.parse().unwrap();
         if first <= 8 {
             continue; // the snapshot has all that it held: nothing to tell
         }
@@ -484,7 +487,8 @@ fn segments_of_another_store_are_set_aside_however_many_there_are() {
     }
 }
 
-/// The smallest store: one segment of its own and a snapshot, against one stranger with a lower name.
+/// The smallest store: one segment of its own and a snapshot, against one stranger with a lower
+/// name.
 #[test]
 fn one_segment_of_another_store_does_not_outvote_a_store_with_one_segment() {
     let disk = SimDisk::new(8);

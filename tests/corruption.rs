@@ -1,8 +1,8 @@
 //! Bits rot, sectors tear and files get mixed up, and the failure this guards against is silence.
 //!
-//! A store that was damaged in any one place must open, must never show a row that nobody wrote, and
-//! must say which records are gone. What it claims is held against the known history of the store:
-//! the state has to be the replay of every record but those that the report calls lost.
+//! A store that was damaged in any one place must open, must never show a row that nobody wrote,
+//! and must say which records are gone. What it claims is held against the known history of the
+//! store: the state has to be the replay of every record but those that the report calls lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
@@ -15,7 +15,7 @@ use std::{
 };
 
 use common::made::{Frame, JOURNAL, Known, STATE, frames, known, look, segments};
-use peer_journal::{Outcome, RecoveryReport, Verdict, inspect, testing::SimDisk};
+use peer_journal::{Finding, Outcome, RecoveryReport, Verdict, inspect, testing::SimDisk};
 
 /// The record that a byte of a segment belongs to; seals belong to nobody.
 fn record_at(frames: &[Frame], offset: usize) -> Option<u64> {
@@ -74,7 +74,6 @@ fn flip_every_byte(known: &Known, step: usize) {
         let step = if newest.as_ref() == Some(&path) { 1 } else { step };
         flips.extend(offsets(&bytes).step_by(step).map(|offset| (path.clone(), offset)));
     }
-    println!("{} flips", flips.len());
     in_two(&flips, |(path, offset)| {
         let bit = (*offset * 8 + *offset % 8) as u64;
         let disk = known.disk.fork();
@@ -103,8 +102,8 @@ fn a_flipped_bit_anywhere_in_a_closed_store_costs_at_most_the_record_it_hit_and_
     flip_every_byte(&known(true), 1);
 }
 
-/// The files of a running store, as a crash leaves them. Only the newest segment is another one than
-/// in the closed store, so the others are not flipped at every byte once more.
+/// The files of a running store, as a crash leaves them. Only the newest segment is another one
+/// than in the closed store, so the others are not flipped at every byte once more.
 #[test]
 fn a_flipped_bit_anywhere_in_a_store_that_was_not_closed_costs_at_most_the_record_it_hit() {
     flip_every_byte(&known(false), 7);
@@ -128,7 +127,8 @@ fn a_closed_store_never_calls_a_lost_record_a_torn_tail() {
     }
 }
 
-/// One flipped bit turns version 2 into 3 or 6. That is damage, not a newer version: the node starts.
+/// One flipped bit turns version 2 into 3 or 6. That is damage, not a newer version: the node
+/// starts.
 #[test]
 fn a_flipped_bit_in_the_version_of_a_snapshot_does_not_keep_a_node_from_starting() {
     let known = known(true);
@@ -223,7 +223,8 @@ fn a_tail_torn_at_any_byte_costs_the_last_record_only_and_is_no_damage() {
     }
 }
 
-/// A file that ends between two records looks whole by itself; its successor and its seal know better.
+/// A file that ends between two records looks whole by itself; its successor and its seal know
+/// better.
 #[test]
 fn a_segment_cut_at_a_record_boundary_is_noticed_unless_nothing_was_acknowledged_behind_it() {
     for is_closed in [true, false] {
@@ -300,22 +301,46 @@ fn a_segment_copied_under_another_name_is_foreign_and_costs_nothing() {
     }
 }
 
-/// Two files with each other's names: neither may be believed, and neither may be thrown away.
+/// Two files with each other's names: both count as what their headers say, and are told.
 #[test]
-fn two_segments_with_swapped_names_are_noticed_and_kept() {
+fn two_segments_with_swapped_names_are_noticed_and_counted() {
     let known = known(true);
     let paths = segments(&known.disk);
     for (index, one) in paths.iter().enumerate() {
         for other in &paths[index + 1..] {
             let disk = known.disk.fork();
             let (a, b) = (disk.read(one).unwrap(), disk.read(other).unwrap());
-            disk.write(one, b.clone()).unwrap();
-            disk.write(other, a.clone()).unwrap();
+            disk.write(one, b).unwrap();
+            disk.write(other, a).unwrap();
             let what = format!("{} and {} swapped", one.display(), other.display());
             let report = check_twice(&known, &disk, &what);
             assert!(report.is_damaged(), "{what}\n{report}");
-            let kept = made::quarantined(&disk);
-            assert!(kept.contains(&a) && kept.contains(&b), "{what}\n{report}");
+            assert_eq!(lost(&report), [] as [u64; 0], "{what}\n{report}");
+            assert_eq!(report.last_lsn.get(), known.last(), "{what}\n{report}");
+            let misnamed = |path: &PathBuf| {
+                let told = |f: &Finding| f.verdict == Verdict::Misnamed && f.path == *path;
+                report.findings.iter().any(told)
+            };
+            assert!(misnamed(one) && misnamed(other), "{what}\n{report}");
+            assert_eq!(made::quarantined(&disk).len(), 0, "{what}: nothing is set aside");
+        }
+    }
+}
+
+/// Both files verify, each under the number in its own header, so that no record has to be lost; and
+/// one that is given up all the same has to be named as lost.
+#[test]
+fn two_segments_with_swapped_names_lose_no_record_in_silence() {
+    let known = known(true);
+    let paths = segments(&known.disk);
+    for (index, one) in paths.iter().enumerate() {
+        for other in &paths[index + 1..] {
+            let disk = known.disk.fork();
+            disk.write(one, known.disk.read(other).unwrap()).unwrap();
+            disk.write(other, known.disk.read(one).unwrap()).unwrap();
+            let what = format!("{} and {} swapped", one.display(), other.display());
+            let report = check(&known, &disk, &what);
+            assert_eq!(report.last_lsn.get(), known.last(), "{what}\n{report}");
         }
     }
 }

@@ -4,7 +4,8 @@
 //! change is kept, the process died without any chance to clean up, and the change was gone. A real
 //! child process is killed, since no simulation knows what the page cache of this machine does.
 //!
-//! The child is this very program: it runs the test named `child` with its orders in the environment.
+//! The child is this very program: it runs the test named `child` with its orders in the
+//! environment.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{

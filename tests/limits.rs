@@ -2,7 +2,8 @@
 //!
 //! The store's caps are generous, and they hold at three places: when a change is appended, when a
 //! journal is replayed, and when a snapshot is loaded. The failure guarded against is a cap that
-//! holds at one door only: what a snapshot or a journal brings in is then in memory after a restart.
+//! holds at one door only: what a snapshot or a journal brings in is then in memory after a
+//! restart.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
@@ -100,12 +101,17 @@ fn a_limit_at_append_is_an_error_that_names_it_and_changes_nothing() {
     store.append(seen(4, &[])).unwrap();
 }
 
+fn text(len: usize) -> String {
+    "x".repeat(len)
+}
+
+/// Makes a change with a field of this length.
+type Make = Box<dyn Fn(usize) -> Change>;
+
 #[test]
 fn every_field_has_a_longest_length_at_append() {
     let disk = SimDisk::new(1);
     let store = made::builder(&disk).open().unwrap();
-    let text = |len: usize| "x".repeat(len);
-    let key = |len: usize| PeerKey::from_text(&text(len));
     let with_address = |len: usize| Change::AddressesAdded {
         peer: peer(1).into(),
         addresses: vec![Address::from_text(&text(len))],
@@ -122,11 +128,12 @@ fn every_field_has_a_longest_length_at_append() {
         reason: text(reason).into(),
         source: text(source).into(),
     };
-    let forget = |len: usize| Change::PeerVerified { peer: key(len), verified: true };
+    let forget =
+        |len: usize| Change::PeerVerified { peer: PeerKey::from_text(&text(len)), verified: true };
     let named = |len: usize| put(&text(len), 0);
     let packed = |len: usize| cache(&text(len), 0);
     let node = |len: usize| bootstrap(&text(len));
-    let cases: Vec<(usize, Box<dyn Fn(usize) -> Change>)> = vec![
+    let cases: Vec<(usize, Make)> = vec![
         (limits::PEER_ID_BYTES_MAX, Box::new(forget)),
         (limits::ADDRESS_BYTES_MAX, Box::new(with_address)),
         (limits::ADDRESS_BYTES_MAX, Box::new(node)),
@@ -158,7 +165,8 @@ fn a_batch_of_more_than_16_mib_is_a_limit_and_not_a_panic() {
 }
 
 /// Written under large limits and opened under small ones. The rows past the limit are kept out and
-/// counted; the journal and the snapshots on disk still have them until two compactions have passed.
+/// counted; the journal and the snapshots on disk still have them until two compactions have
+/// passed.
 #[tokio::test]
 async fn a_replay_past_the_limits_counts_what_it_keeps_out_and_leaves_the_disk_as_it_is() {
     let disk = SimDisk::new(1);
@@ -260,7 +268,8 @@ async fn sealing_refuses_an_edited_snapshot_that_breaks_a_limit_and_leaves_it_as
     assert_eq!(store.recovery().unwrap().outcome, Outcome::Clean);
 }
 
-/// A version 1 file knows no limits. Its rows within the limits are taken over, and the original stays.
+/// A version 1 file knows no limits. Its rows within the limits are taken over, and the original
+/// stays.
 #[tokio::test]
 async fn a_version_1_file_past_the_limits_is_migrated_up_to_them_and_kept_whole() {
     let folder = tempfile::tempdir().unwrap();

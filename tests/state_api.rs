@@ -3,7 +3,13 @@
 //! They build rows with literals, call in any order, store ids that are none, keep a second handle
 //! around, and expect what they saved to be there. Each test is one thing such a program does; it
 //! fails when the replacement behaves differently or keeps less.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation
+)]
 
 mod common;
 

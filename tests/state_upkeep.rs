@@ -1,10 +1,16 @@
-//! What the old system did by itself, or did not do, while the program looked elsewhere: upgrades of
-//! the file, expiry of the cache, the 60 s auto-save, and updates larger than any record.
+//! What the old system did by itself, or did not do, while the program looked elsewhere: upgrades
+//! of the file, expiry of the cache, the 60 s auto-save, and updates larger than any record.
 //!
 //! The failures guarded against: an upgrade that eats the only copy, an old program that relabels a
-//! newer file, an auto-saver that never saves or rewrites the same bytes for ever, and a large update
-//! that is acknowledged and then gone.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! newer file, an auto-saver that never saves or rewrites the same bytes for ever, and a large
+//! update that is acknowledged and then gone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation
+)]
 
 mod common;
 
@@ -143,7 +149,8 @@ async fn a_value_of_15_mib_fits_into_one_record() {
 }
 
 /// The disk fails at each step of such an update in turn. Whatever the update says, what is
-/// acknowledged afterwards must be there after a crash, and the update is there wholly or not at all.
+/// acknowledged afterwards must be there after a crash, and the update is there wholly or not at
+/// all.
 #[tokio::test]
 async fn a_large_update_that_fails_halfway_loses_nothing_that_is_acknowledged_later() {
     let large = || {

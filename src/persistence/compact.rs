@@ -4,7 +4,8 @@
 //! stay in charge, and the next attempt comes after a growing pause.
 
 use std::{
-    path::PathBuf,
+    io,
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,14 +19,17 @@ use chrono::{DateTime, Utc};
 use super::{options::Clock, progress::Progress, queue::Queue};
 use crate::{
     Error, Lsn, StoreId,
-    journal::name::{SegmentName, deletable},
+    journal::{
+        format::{HEADER_BYTES, SegmentHeader},
+        name::{SegmentName, deletable},
+    },
     snapshot::{
         Meta,
         name::parse_fallback,
-        publish::{Demote, Places, publish, remove_older_fallbacks},
+        publish::{Demote, Places, put_in_place, remove_older_fallbacks, settle},
     },
     state::{Change, State},
-    vfs::Vfs,
+    vfs::{Vfs, read_full},
 };
 
 const PAUSE_FIRST: Duration = Duration::from_secs(60);
@@ -204,6 +208,11 @@ impl Compactor {
     }
 
     fn publish(&mut self, state: &State, lsn: Lsn, demote: &Demote) -> Result<(), Error> {
+        self.put_in_place(state, lsn, demote)?;
+        settle(self.vfs.as_ref(), &self.places)
+    }
+
+    fn put_in_place(&mut self, state: &State, lsn: Lsn, demote: &Demote) -> Result<(), Error> {
         let meta = Meta {
             store_id: self.store_id,
             lsn,
@@ -212,7 +221,7 @@ impl Compactor {
         };
         let status = Arc::clone(&self.status);
         let stop = move || status.stop.load(Ordering::Relaxed);
-        let bytes = publish(self.vfs.as_ref(), &self.places, state, &meta, demote, &stop)?;
+        let bytes = put_in_place(self.vfs.as_ref(), &self.places, state, &meta, demote, &stop)?;
         self.published = Some(lsn);
         self.status.set_saved_at(meta.saved_at);
         self.status.snapshot_lsn.store(lsn.get(), Ordering::Relaxed);
@@ -224,23 +233,39 @@ impl Compactor {
     /// cover, the newest and the fallback.
     fn delete_covered(&self) -> Result<(), Error> {
         let dir = &self.places.journal_dir;
-        let failed =
-            |path: &PathBuf, error| Error::io("cannot clean the journal folder", path, error);
-        let mut names = Vec::new();
+        let failed = |path: &Path, error| Error::io("cannot clean the journal folder", path, error);
+        let mut segments = Vec::new();
         // From the folder, not from memory: what is deleted must be in two files that are there.
         let mut fallback = None;
         for entry in self.vfs.list(dir).map_err(|error| failed(dir, error))? {
             let Some(name) = entry.name.to_str() else { continue };
-            names.extend(SegmentName::parse(name));
+            if let Some(called) = SegmentName::parse(name) {
+                let path = dir.join(name);
+                let name = self.true_name(&path, called).map_err(|error| failed(&path, error))?;
+                segments.push((name, path));
+            }
             fallback = fallback.max(parse_fallback(name).filter(|lsn| *lsn < self.lsn()));
         }
         let Some(fallback) = fallback else { return Ok(()) };
-        names.sort_unstable();
-        for name in deletable(&names, fallback) {
-            let path = dir.join(name.to_string());
-            self.vfs.remove(&path).map_err(|error| failed(&path, error))?;
+        segments.sort_unstable();
+        let names: Vec<_> = segments.iter().map(|(name, _)| *name).collect();
+        let deletable = deletable(&names, fallback);
+        for (_, path) in segments.iter().filter(|(name, _)| deletable.contains(name)) {
+            self.vfs.remove(path).map_err(|error| failed(path, error))?;
         }
         remove_older_fallbacks(self.vfs.as_ref(), dir, fallback)
+    }
+
+    /// What a segment's header says it is: a file that somebody renamed must not be taken for another.
+    fn true_name(&self, path: &Path, called: SegmentName) -> io::Result<SegmentName> {
+        let mut bytes = [0; HEADER_BYTES];
+        read_full(self.vfs.open_read_only(path)?.as_ref(), 0, &mut bytes)?;
+        Ok(match SegmentHeader::decode(&bytes) {
+            Ok(header) if header.store_id == self.store_id => {
+                SegmentName { segment: header.segment, first_lsn: header.first_lsn }
+            }
+            _ => called,
+        })
     }
 
     /// Publishes a new state as of the next LSN, twice, so that two snapshots hold it: no record does.
@@ -250,24 +275,14 @@ impl Compactor {
             let next = derive(&current)?;
             let demote = self.demote(lsn.next());
             let queue = Arc::clone(&self.queue);
-            let mut in_doubt = None;
-            let replaced = queue.replace(lsn, next.clone(), |state, lsn| {
-                match self.publish(state, lsn, &demote) {
-                    // It has its name already, so it is what a crash leaves: the state in memory must
-                    // follow it, or the next record would get a number that it covers.
-                    Err(error) if error.path() == Some(self.places.parent()) => {
-                        in_doubt = Some(error);
-                        Ok(())
-                    }
-                    result => result,
-                }
-            })?;
+            let replaced = queue
+                .replace(lsn, next.clone(), |state, lsn| self.put_in_place(state, lsn, &demote))?;
             let Some(lsn) = replaced else { continue };
             self.progress.forget_journal_bytes(u64::MAX);
-            if let Some(error) = in_doubt {
-                return Err(error);
-            }
-            // The update is made; without its twin the next snapshot gives it a second home.
+            // It has its name, so the state in memory follows it whatever comes now: else the next
+            // record would get a number that a snapshot covers.
+            settle(self.vfs.as_ref(), &self.places)?;
+            // Without its twin the next snapshot gives the update its second home.
             if let Err(error) = self.publish(&next, lsn, &Demote::fallback(lsn)) {
                 tracing::warn!(error = format!("{error:#}"), "the second snapshot was not written");
             }

@@ -77,7 +77,7 @@ impl Engine {
             published = publish_first(options, &places, &recovered, store_id)?;
         }
         let segment = start_first_segment(options, &places, store_id, previous, &recovered)?;
-        recovered.remove_unborn(vfs.as_ref(), &places.journal_dir)?;
+        recovered.remove_unborn(vfs.as_ref())?;
         log_report(&recovered.report);
         Self::start(options, places, lock, recovered, store_id, segment, published)
     }

@@ -35,23 +35,30 @@ pub(crate) enum Header {
     Good(SegmentHeader),
     /// It does not verify; the numbers come from the file name.
     Bad,
-    /// It is sound, but of another store or of another segment than the file name says.
+    /// It is sound, but of another store, of another history of this one, or of a segment that is
+    /// there under its own name.
     Foreign,
     Newer(u32),
 }
 
-/// One segment file.
+/// One segment file, under the name that its header gives it where that is sound.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
     pub(crate) name: SegmentName,
     pub(crate) path: PathBuf,
-    pub(crate) len: u64,
     pub(crate) header: Header,
     pub(crate) seed: Seed,
     pub(crate) scan: Scan,
+    /// What the file is called.
+    pub(crate) called: SegmentName,
 }
 
 impl SegmentFile {
+    /// The file has another segment's name.
+    pub(super) fn is_misnamed(&self) -> bool {
+        self.name != self.called
+    }
+
     pub(super) fn facts(&self) -> Facts<'_> {
         Facts { name: self.name, header: self.header, scan: &self.scan }
     }
@@ -152,7 +159,7 @@ impl Inventory {
         // A snapshot and a segment that agree decide: segments copied in do not outvote them.
         let store_id = whole.map(|loaded| loaded.meta.store_id).or_else(|| common_id(headers()));
         let snapshot_segment = whole.map_or(0, |loaded| loaded.meta.segment);
-        let segments = raw.into_iter().map(|raw| raw.scan(store_id)).collect();
+        let segments = in_order(raw.into_iter().map(|raw| raw.scan(store_id)).collect());
         let mut leftovers: Vec<PathBuf> = names
             .iter()
             .filter(|name| segment_name::is_prepared(name) || snapshot_name::is_temporary(name))
@@ -174,7 +181,8 @@ impl Inventory {
     }
 
     pub(super) fn last_segment(&self) -> u64 {
-        let last = self.segments.last().map_or(0, |segment| segment.name.segment);
+        let numbers = |segment: &SegmentFile| segment.name.segment.max(segment.called.segment);
+        let last = self.segments.iter().map(numbers).max().unwrap_or(0);
         last.max(self.snapshot_segment)
     }
 }
@@ -199,6 +207,22 @@ pub(crate) fn file_names(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<String>, Error
         .collect())
 }
 
+/// Sorted by the numbers in their headers. Of several files with one number the one of that name
+/// counts, and the others do not.
+fn in_order(mut segments: Vec<SegmentFile>) -> Vec<SegmentFile> {
+    let is_ours = |segment: &SegmentFile| matches!(segment.header, Header::Good(_) | Header::Bad);
+    segments.sort_by_key(|segment| (segment.name, !is_ours(segment), segment.is_misnamed()));
+    let mut before = None;
+    for segment in &mut segments {
+        if is_ours(segment) && before == Some(segment.name.segment) {
+            segment.header = Header::Foreign;
+        } else if is_ours(segment) {
+            before = Some(segment.name.segment);
+        }
+    }
+    segments
+}
+
 /// A segment whose header has been read, before it is known whose store it is.
 struct RawSegment {
     name: SegmentName,
@@ -213,14 +237,14 @@ impl RawSegment {
         let header = match header {
             Err(HeaderError::Newer(version)) => Header::Newer(version),
             Err(HeaderError::Bad) => Header::Bad,
-            Ok(good) => {
-                let named = (good.segment, good.first_lsn) == (name.segment, name.first_lsn);
-                if named && Some(good.store_id) == store_id {
-                    Header::Good(good)
-                } else {
-                    Header::Foreign
-                }
-            }
+            Ok(good) if Some(good.store_id) == store_id => Header::Good(good),
+            Ok(_) => Header::Foreign,
+        };
+        // What a file holds counts, not what it is called.
+        let called = name;
+        let name = match header {
+            Header::Good(good) => SegmentName { segment: good.segment, first_lsn: good.first_lsn },
+            _ => called,
         };
         let id = store_id.unwrap_or(StoreId::from_bytes([0; 16]));
         let seed = Seed::new(&id, name.segment);
@@ -235,7 +259,7 @@ impl RawSegment {
             }
             unreadable
         };
-        SegmentFile { name, path, len: bytes.len() as u64, header, seed, scan }
+        SegmentFile { name, path, header, seed, scan, called }
     }
 }
 

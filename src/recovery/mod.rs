@@ -129,12 +129,12 @@ impl Recovered {
 
     /// Removes segments that never held a record. Run when the new segment exists, so that a number
     /// is never used twice.
-    pub(crate) fn remove_unborn(&self, vfs: &dyn Vfs, dir: &Path) -> Result<(), Error> {
+    pub(crate) fn remove_unborn(&self, vfs: &dyn Vfs) -> Result<(), Error> {
         for (segment, judged) in self.inventory.segments.iter().zip(&self.plan.segments) {
             if judged.verdict == Verdict::Unborn && !judged.moved_whole {
-                let path = dir.join(segment.name.to_string());
-                vfs.remove(&path)
-                    .map_err(|error| Error::io("cannot remove an empty segment", &path, error))?;
+                vfs.remove(&segment.path).map_err(|error| {
+                    Error::io("cannot remove an empty segment", &segment.path, error)
+                })?;
             }
         }
         Ok(())

@@ -94,6 +94,14 @@ impl RecoveryReport {
                 Verdict::Unborn => judged.moved_whole,
                 _ => true,
             };
+            if segment.is_misnamed() && judged.verdict != Verdict::Foreign {
+                findings.push(Finding {
+                    verdict: Verdict::Misnamed,
+                    path: segment.path.clone(),
+                    detail: format!("it is {} by its header and counts as that", segment.name),
+                    quarantined: None,
+                });
+            }
             if told {
                 findings.push(Finding {
                     verdict: judged.verdict,

@@ -9,7 +9,7 @@ use std::fmt;
 pub(crate) enum HeaderState {
     Good,
     Bad,
-    /// Sound, but of another store, or of another segment than the file name says.
+    /// Sound, but of another store, of another history of this one, or of a segment that is there.
     Foreign,
     Newer,
 }
@@ -73,8 +73,10 @@ pub enum Verdict {
     Gap,
     /// Records come twice; the later segment counts.
     Overlap,
-    /// The file belongs to another store or has another segment's name.
+    /// The file belongs to another store, to another history of this one, or is a second copy.
     Foreign,
+    /// The file has another segment's name. Its header says which one it is, and so it counts.
+    Misnamed,
     /// Written by a newer version.
     NewerVersion,
     /// There is neither snapshot nor journal.
@@ -91,9 +93,10 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every label, in the order of the table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NewerVersion,
         Self::Foreign,
+        Self::Misnamed,
         Self::Covered,
         Self::Unborn,
         Self::BadHeader,
@@ -124,6 +127,7 @@ impl Verdict {
             Self::Gap => "gap",
             Self::Overlap => "overlap",
             Self::Foreign => "foreign",
+            Self::Misnamed => "misnamed",
             Self::NewerVersion => "newer version",
             Self::FirstRun => "first run",
             Self::OldVersion => "old version",
@@ -143,6 +147,7 @@ impl Verdict {
                 | Self::Gap
                 | Self::Overlap
                 | Self::Foreign
+                | Self::Misnamed
                 | Self::StaleSnapshot
                 | Self::UnsealedSnapshot
                 | Self::BrokenSnapshot

@@ -66,6 +66,21 @@ pub(crate) fn publish(
     demote: &Demote,
     stop: &dyn Fn() -> bool,
 ) -> Result<u64, Error> {
+    let bytes = put_in_place(vfs, places, state, meta, demote, stop)?;
+    settle(vfs, places)?;
+    Ok(bytes)
+}
+
+/// All of [`publish`] up to the rename: after it the snapshot has its name, and after an error it
+/// has not. A power cut may still take the name back until [`settle`] returns.
+pub(crate) fn put_in_place(
+    vfs: &dyn Vfs,
+    places: &Places,
+    state: &State,
+    meta: &Meta,
+    demote: &Demote,
+    stop: &dyn Fn() -> bool,
+) -> Result<u64, Error> {
     let temporary = name::temporary(&places.state_file);
     let written = write_temporary(vfs, &temporary, state, meta, stop);
     let bytes = match written {
@@ -83,9 +98,13 @@ pub(crate) fn publish(
     vfs.rename(&temporary, &places.state_file).map_err(|error| {
         Error::io("cannot rename the snapshot into place", &places.state_file, error)
     })?;
-    vfs.sync_dir(places.parent())
-        .map_err(|error| Error::io("cannot sync the snapshot's folder", places.parent(), error))?;
     Ok(bytes)
+}
+
+/// Makes the name of the snapshot durable.
+pub(crate) fn settle(vfs: &dyn Vfs, places: &Places) -> Result<(), Error> {
+    vfs.sync_dir(places.parent())
+        .map_err(|error| Error::io("cannot sync the snapshot's folder", places.parent(), error))
 }
 
 /// Removes every fallback but `keep`. Run only when `keep` and a newer snapshot are published.

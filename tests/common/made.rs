@@ -1,5 +1,11 @@
 //! A small store on the simulated disk, whose every record is known, for tests that damage files.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation
+)]
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,6 @@
 //! What several test programs share.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::cast_possible_truncation)]
 
 pub(crate) mod made;
 pub(crate) mod sim;

@@ -1,0 +1,297 @@
+//! One case for each label of the recovery table, with the folder built by hand.
+//!
+//! The table is in `docs/durability.md`; `recovery/verdict.rs` enumerates all its inputs. Here each
+//! label is met as a node meets it: what is kept, what is told, and whether `OnDamage::Refuse` opens.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{
+    made::{self, JOURNAL, STATE, builder, frames, known, segments},
+    peer,
+};
+use peer_journal::{
+    ErrorKind, OnDamage, Outcome, P2PState, RecoveryReport, SerializedPeer, Verdict,
+    testing::{Effect, Fault, Op, SimDisk},
+};
+
+/// Opens the store with either policy: `Refuse` must agree with the table and alter nothing.
+fn opened(disk: &SimDisk, label: Verdict, outcome: Outcome) -> RecoveryReport {
+    let strict = disk.fork();
+    let before = made::data_files(&strict);
+    let refused = builder(&strict).on_damage(OnDamage::Refuse).open();
+    if label.is_damage() {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "`{label}`: {error:#}");
+        assert!(error.to_string().contains(label.as_str()), "`{label}`: {error:#}");
+        assert_eq!(made::data_files(&strict), before, "`{label}`: something was altered");
+    } else {
+        drop(refused.unwrap_or_else(|error| panic!("`{label}`: {error:#}")));
+    }
+    let store = builder(disk).open().unwrap();
+    let report = store.recovery().unwrap().clone();
+    assert_eq!(report.outcome, outcome, "`{label}`: {report}");
+    let lsn = store.view().unwrap().lsn();
+    drop(store);
+    let again = builder(disk).open().unwrap();
+    assert_eq!(again.view().unwrap().lsn(), lsn, "`{label}`: a second opening differs");
+    report
+}
+
+fn is_told(report: &RecoveryReport, label: Verdict, path: &Path) {
+    let told = report.findings.iter().any(|f| f.verdict == label && f.path == path);
+    assert!(told, "`{label}` is not told of {}: {report}", path.display());
+}
+
+fn newest(disk: &SimDisk) -> PathBuf {
+    segments(disk).pop().unwrap()
+}
+
+/// Gives a header that was changed by hand its checksum again: CRC-32 of all bytes but its own.
+fn reseal_header(disk: &SimDisk, path: &Path, change: impl FnOnce(&mut [u8])) {
+    let mut header = disk.read(path).unwrap()[..96].to_vec();
+    change(&mut header);
+    let covered = [&header[..12], &header[16..]].concat();
+    header[12..16].copy_from_slice(&crc32fast::hash(&covered).to_le_bytes());
+    disk.corrupt(path, 0, &header).unwrap();
+}
+
+#[test]
+fn whole() {
+    let known = known(true);
+    let report = opened(&known.disk, Verdict::Whole, Outcome::Clean);
+    assert_eq!((report.findings.len(), report.lost.len()), (0, 0), "{report}");
+    assert_eq!(report.last_lsn.get(), known.last());
+}
+
+#[test]
+fn torn_tail() {
+    let known = known(false);
+    let path = newest(&known.disk);
+    let last = *frames(&known.disk.read(&path).unwrap()).last().unwrap();
+    known.disk.corrupt(&path, last.end as u64 - 1, &[0xff]).unwrap();
+    let report = opened(&known.disk, Verdict::TornTail, Outcome::TornTail);
+    is_told(&report, Verdict::TornTail, &path);
+    assert_eq!(report.last_lsn.get(), known.last() - 1);
+    assert_eq!(report.lost, []);
+}
+
+#[test]
+fn unborn() {
+    let known = known(true);
+    let store = builder(&known.disk).open().unwrap();
+    let crashed = known.disk.fork();
+    drop(store);
+    let path = newest(&crashed);
+    crashed.corrupt(&path, 96, b"a first record, cut off").unwrap();
+    let report = opened(&crashed, Verdict::Unborn, Outcome::TornTail);
+    is_told(&report, Verdict::Unborn, &path);
+    assert_eq!(report.last_lsn.get(), known.last());
+    assert!(made::quarantined(&crashed).iter().any(|kept| kept[96..].starts_with(b"a first")));
+}
+
+#[test]
+fn covered() {
+    let known = known(true);
+    let path = segments(&known.disk).remove(0);
+    known.disk.corrupt(&path, 120, &[0xff; 40]).unwrap();
+    let report = opened(&known.disk, Verdict::Covered, Outcome::Clean);
+    assert_eq!(report.findings, [], "the snapshot holds all that it could: {report}");
+}
+
+#[test]
+fn broken_record() {
+    let known = known(true);
+    let path = newest(&known.disk);
+    let first = frames(&known.disk.read(&path).unwrap())[0];
+    known.disk.corrupt(&path, first.start as u64 + 25, &[0xff; 3]).unwrap();
+    let report = opened(&known.disk, Verdict::BrokenRecord, Outcome::Salvaged);
+    is_told(&report, Verdict::BrokenRecord, &path);
+    assert_eq!(report.lost_records(), 1, "{report}");
+    assert_eq!(report.lost[0].first.get(), first.lsn);
+    assert_eq!(report.last_lsn.get(), known.last(), "what stands behind it is kept");
+}
+
+#[test]
+fn bad_header() {
+    let known = known(true);
+    let path = newest(&known.disk);
+    known.disk.corrupt(&path, 40, &[0xff]).unwrap();
+    let report = opened(&known.disk, Verdict::BadHeader, Outcome::Salvaged);
+    is_told(&report, Verdict::BadHeader, &path);
+    assert_eq!(report.lost, [], "its records verify by the number in the file name: {report}");
+    assert_eq!(report.last_lsn.get(), known.last());
+}
+
+#[test]
+fn bad_header_of_a_newest_segment_without_a_record_says_that_the_end_is_unknown() {
+    let known = known(true);
+    let path = newest(&known.disk);
+    let len = known.disk.read(&path).unwrap().len();
+    known.disk.corrupt(&path, 0, &vec![0xaa; len]).unwrap();
+    let report = opened(&known.disk, Verdict::BadHeader, Outcome::Salvaged);
+    assert!(report.end_unknown, "{report}");
+    assert!(report.to_string().contains("records after it may be lost"), "{report}");
+}
+
+#[test]
+fn gap() {
+    let known = known(true);
+    let paths = segments(&known.disk);
+    let (missing, after) = (&paths[paths.len() - 2], &paths[paths.len() - 1]);
+    let gone = frames(&known.disk.read(missing).unwrap());
+    known.disk.erase(missing).unwrap();
+    let report = opened(&known.disk, Verdict::Gap, Outcome::Salvaged);
+    is_told(&report, Verdict::Gap, after);
+    let expected = gone.iter().filter(|frame| !frame.is_seal).count() as u64;
+    assert_eq!(report.lost_records(), expected, "{report}");
+    assert_eq!(report.lost[0].first.get(), gone[0].lsn);
+}
+
+/// A store whose second journal sync failed: one segment goes on past the first number of the next.
+fn after_a_failed_sync() -> (SimDisk, u64) {
+    let disk = SimDisk::new(3);
+    let store = builder(&disk).open().unwrap();
+    store.peer_seen(&peer(1), &[]).unwrap().wait().unwrap();
+    disk.fail(Fault::new(Op::Sync).path("segment-").effect(Effect::MarkClean));
+    store.peer_seen(&peer(2), &[]).unwrap().wait().unwrap_err();
+    let last = store.peer_seen(&peer(3), &[]).unwrap();
+    let lsn = last.lsn().get();
+    // The wait may meet the failure once more; the change is written all the same.
+    while last_durable(&store) < lsn {
+        std::thread::yield_now();
+    }
+    let crashed = disk.fork();
+    drop(store);
+    (crashed, lsn)
+}
+
+fn last_durable(store: &peer_journal::P2PStatePersistence) -> u64 {
+    store.durable_through().unwrap().get()
+}
+
+#[test]
+fn superseded() {
+    let (disk, last) = after_a_failed_sync();
+    let path = segments(&disk).remove(0);
+    let report = opened(&disk, Verdict::Superseded, Outcome::Clean);
+    is_told(&report, Verdict::Superseded, &path);
+    assert_eq!((report.last_lsn.get(), report.lost.len()), (last, 0), "{report}");
+}
+
+#[test]
+fn overlap() {
+    let (disk, last) = after_a_failed_sync();
+    let path = newest(&disk);
+    reseal_header(&disk, &path, |header| header[76] &= !2);
+    let report = opened(&disk, Verdict::Overlap, Outcome::Salvaged);
+    is_told(&report, Verdict::Overlap, &path);
+    assert_eq!((report.last_lsn.get(), report.lost.len()), (last, 0), "{report}");
+}
+
+#[test]
+fn foreign() {
+    let (store, other) = (known(true), known(true));
+    let path = Path::new(JOURNAL).join("0000000099-00000000000000000016.wal");
+    let bytes = other.disk.read(newest(&other.disk)).unwrap();
+    store.disk.write(&path, bytes.clone()).unwrap();
+    let report = opened(&store.disk, Verdict::Foreign, Outcome::Salvaged);
+    is_told(&report, Verdict::Foreign, &path);
+    assert_eq!((report.last_lsn.get(), report.lost.len()), (store.last(), 0), "{report}");
+    assert!(made::quarantined(&store.disk).contains(&bytes));
+}
+
+#[test]
+fn misnamed() {
+    let known = known(true);
+    let path = newest(&known.disk);
+    let name = Path::new(JOURNAL).join("0000000042-00000000000000000002.wal");
+    known.disk.write(&name, known.disk.read(&path).unwrap()).unwrap();
+    known.disk.erase(&path).unwrap();
+    let report = opened(&known.disk, Verdict::Misnamed, Outcome::Salvaged);
+    is_told(&report, Verdict::Misnamed, &name);
+    assert_eq!((report.last_lsn.get(), report.lost.len()), (known.last(), 0), "{report}");
+    // Compaction goes by the headers: twice, and only covered segments are gone.
+    let store = builder(&known.disk).open().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for number in 0..3 {
+        store.peer_seen(&peer(50 + number), &[]).unwrap().wait().unwrap();
+        runtime.block_on(store.compact()).unwrap();
+    }
+    let lsn = store.view().unwrap().lsn();
+    drop(store);
+    let found = builder(&known.disk).open().unwrap();
+    assert_eq!(found.view().unwrap().lsn(), lsn);
+    assert_eq!(found.recovery().unwrap().outcome, Outcome::Clean);
+}
+
+#[test]
+fn newer_version() {
+    let known = known(true);
+    reseal_header(&known.disk, &newest(&known.disk), |header| header[8] = 2);
+    let before = made::data_files(&known.disk);
+    for on_damage in [OnDamage::Salvage, OnDamage::Refuse] {
+        let error = builder(&known.disk).on_damage(on_damage).open().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NewerVersion, "`newer version`: {error:#}");
+        assert!(error.to_string().contains("upgrade"), "{error:#}");
+    }
+    assert_eq!(made::data_files(&known.disk), before);
+}
+
+#[test]
+fn first_run() {
+    let report = opened(&SimDisk::new(1), Verdict::FirstRun, Outcome::FirstRun);
+    assert_eq!((report.findings.len(), report.last_lsn.get()), (0, 0), "{report}");
+}
+
+#[test]
+fn old_version() {
+    let disk = SimDisk::new(1);
+    let row = SerializedPeer {
+        peer_id: "12D3KooWTest".into(),
+        addresses: vec!["nowhere".into()],
+        last_seen: made::noon(),
+    };
+    let old = P2PState { version: 1, peers: vec![row], ..P2PState::default() };
+    let bytes = serde_json::to_vec_pretty(&old).unwrap();
+    disk.write(STATE, bytes.clone()).unwrap();
+    let report = opened(&disk, Verdict::OldVersion, Outcome::Migrated);
+    is_told(&report, Verdict::OldVersion, Path::new(STATE));
+    let kept = Path::new(JOURNAL).join("snapshot-version-1.json");
+    assert_eq!(disk.read(kept).unwrap(), bytes);
+}
+
+#[test]
+fn stale_snapshot() {
+    let known = known(true);
+    known.disk.erase(STATE).unwrap();
+    let report = opened(&known.disk, Verdict::StaleSnapshot, Outcome::Salvaged);
+    is_told(&report, Verdict::StaleSnapshot, Path::new(STATE));
+    assert_eq!((report.last_lsn.get(), report.lost.len()), (known.last(), 0), "{report}");
+}
+
+#[test]
+fn unsealed_snapshot() {
+    let known = known(true);
+    let text = String::from_utf8(known.disk.read(STATE).unwrap()).unwrap();
+    let edited = text.replace("/tcp/4001", "/tcp/4999");
+    assert_ne!(text, edited);
+    known.disk.write(STATE, edited.clone()).unwrap();
+    let report = opened(&known.disk, Verdict::UnsealedSnapshot, Outcome::Salvaged);
+    is_told(&report, Verdict::UnsealedSnapshot, Path::new(STATE));
+    assert!(report.to_string().contains("peer-journal seal"), "{report}");
+    assert_eq!((report.last_lsn.get(), report.lost.len()), (known.last(), 0), "{report}");
+    assert!(made::quarantined(&known.disk).contains(&edited.into_bytes()));
+}
+
+#[test]
+fn broken_snapshot() {
+    let known = known(true);
+    let len = known.disk.read(STATE).unwrap().len() as u64;
+    known.disk.truncate(STATE, len / 2).unwrap();
+    let report = opened(&known.disk, Verdict::BrokenSnapshot, Outcome::Salvaged);
+    is_told(&report, Verdict::BrokenSnapshot, Path::new(STATE));
+    assert_eq!((report.last_lsn.get(), report.lost.len()), (known.last(), 0), "{report}");
+}
