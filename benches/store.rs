@@ -86,8 +86,8 @@ fn fill(path: &Path, numbers: std::ops::Range<u64>) {
     }
 }
 
-/// A counting allocator would need unsafe code, so this measures what the process holds: the growth of
-/// its resident memory while states of known size are added one by one.
+/// A counting allocator would need unsafe code, so this measures what the process holds: the growth
+/// of its resident memory while states of known size are added one by one.
 fn memory_per_peer() {
     const PEERS: u64 = 100_000;
     let dir = tempfile::tempdir().unwrap();

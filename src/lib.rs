@@ -1,9 +1,9 @@
 //! A memory for a libp2p node that survives crashes.
 //!
 //! Peers with their addresses, reputation, bans, DHT entries, the package cache and the bootstrap
-//! nodes live in RAM. Every change is appended as a checksummed record to a write-ahead journal; every
-//! 60 s an auto-saver compacts the journal into an atomic JSON snapshot that people can read; recovery
-//! replays snapshot plus journal, so that what happened between two saves is kept.
+//! nodes live in RAM. Every change is appended as a checksummed record to a write-ahead journal;
+//! every 60 s an auto-saver compacts the journal into an atomic JSON snapshot that people can read;
+//! recovery replays snapshot plus journal, so that what happened between two saves is kept.
 //!
 //! ```
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,9 +28,10 @@
 //! # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
 //! ```
 //!
-//! Start with [`P2PStatePersistence`]: the one handle, with the journaled calls and the calls of the
-//! system that this crate replaces. [`state::Change`] lists what can be remembered. The format on disk,
-//! the durability guarantees and the recovery table are in the `docs` folder of the repository.
+//! Start with [`P2PStatePersistence`]: the one handle, with the journaled calls and the calls of
+//! the system that this crate replaces. [`state::Change`] lists what can be remembered. The format
+//! on disk, the durability guarantees and the recovery table are in the `docs` folder of the
+//! repository.
 //!
 //! # Features
 //! - `testing`: a simulated disk that loses what was not synced, for tests of programs that use

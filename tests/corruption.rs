@@ -327,8 +327,8 @@ fn two_segments_with_swapped_names_are_noticed_and_counted() {
     }
 }
 
-/// Both files verify, each under the number in its own header, so that no record has to be lost; and
-/// one that is given up all the same has to be named as lost.
+/// Both files verify, each under the number in its own header, so that no record has to be lost;
+/// and one that is given up all the same has to be named as lost.
 #[test]
 fn two_segments_with_swapped_names_lose_no_record_in_silence() {
     let known = known(true);

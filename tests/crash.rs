@@ -1,9 +1,10 @@
-//! A power cut at every call on the disk: what was acknowledged is there, the rest is whole or absent.
+//! A power cut at every call on the disk: what was acknowledged is there, the rest is whole or
+//! absent.
 //!
-//! A workload runs on the simulated disk and crashes at each of its calls in turn. What the cut leaves
-//! is recovered, with further crashes inside that recovery. The oracle: recovery ends at or past the last
-//! acknowledgement, its state is the one that the workload saw at that LSN, it reports no loss, and a
-//! second recovery changes nothing.
+//! A workload runs on the simulated disk and crashes at each of its calls in turn. What the cut
+//! leaves is recovered, with further crashes inside that recovery. The oracle: recovery ends at or
+//! past the last acknowledgement, its state is the one that the workload saw at that LSN, it
+//! reports no loss, and a second recovery changes nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
@@ -116,7 +117,8 @@ fn workload(disk: &SimDisk, oracle: &mut Oracle) -> Result<(), Error> {
     Ok(())
 }
 
-/// The calls of a whole run. Threads make the number vary a little; crashing past the end is harmless.
+/// The calls of a whole run. Threads make the number vary a little; crashing past the end is
+/// harmless.
 fn calls_of_a_run() -> u64 {
     let disk = SimDisk::new(0);
     let mut oracle = Oracle::default();

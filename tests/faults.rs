@@ -1,5 +1,5 @@
-//! A disk that fails while the node runs: every waiter is told, nothing that was appended is lost, and
-//! service comes back when the disk does.
+//! A disk that fails while the node runs: every waiter is told, nothing that was appended is lost,
+//! and service comes back when the disk does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;

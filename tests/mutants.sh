@@ -71,16 +71,18 @@ mutant snapshot-renamed-before-written src/snapshot/publish.rs \
     'let written = { let _gone = vfs.remove(&places.state_file); write_temporary(vfs, &temporary, state, meta, stop) };'
 mutant delete-before-publish src/persistence/compact.rs \
     'self.publish(&state, lsn, &demote)?;
-        self.progress.forget_journal_bytes(covered);
-        self.delete_covered()?;' \
-    'let before = self.published.replace(lsn);
-        self.delete_covered()?;
-        self.published = before;
+        self.progress.forget' \
+    'for entry in self.vfs.list(&self.places.journal_dir).unwrap_or_default() {
+            let name = entry.name.to_str().and_then(SegmentName::parse);
+            if name.is_some_and(|name| name.segment < self.progress.segment()) {
+                let _gone = self.vfs.remove(&self.places.journal_dir.join(&entry.name));
+            }
+        }
         self.publish(&state, lsn, &demote)?;
-        self.progress.forget_journal_bytes(covered);'
+        self.progress.forget'
 mutant one-snapshot-covers src/persistence/compact.rs \
-    'for name in deletable(&names, fallback) {' \
-    'for name in deletable(&names, self.lsn()) {'
+    'let deletable = deletable(&names, fallback);' \
+    'let deletable = deletable(&names, self.lsn());'
 mutant record-checksum-ignored src/journal/format.rs \
     'if seed.crc(covered, payload) != crc {' \
     'if false && seed.crc(covered, payload) != crc {'

@@ -1,7 +1,8 @@
 //! One case for each label of the recovery table, with the folder built by hand.
 //!
 //! The table is in `docs/durability.md`; `recovery/verdict.rs` enumerates all its inputs. Here each
-//! label is met as a node meets it: what is kept, what is told, and whether `OnDamage::Refuse` opens.
+//! label is met as a node meets it: what is kept, what is told, and whether `OnDamage::Refuse`
+//! opens.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
@@ -58,6 +59,7 @@ fn reseal_header(disk: &SimDisk, path: &Path, change: impl FnOnce(&mut [u8])) {
     disk.corrupt(path, 0, &header).unwrap();
 }
 
+/// `whole`: everything verifies.
 #[test]
 fn whole() {
     let known = known(true);
@@ -66,6 +68,7 @@ fn whole() {
     assert_eq!(report.last_lsn.get(), known.last());
 }
 
+/// `torn tail`: the last record was cut off before its acknowledgement.
 #[test]
 fn torn_tail() {
     let known = known(false);
@@ -78,6 +81,7 @@ fn torn_tail() {
     assert_eq!(report.lost, []);
 }
 
+/// `unborn`: the newest segment never got its first record.
 #[test]
 fn unborn() {
     let known = known(true);
@@ -92,6 +96,7 @@ fn unborn() {
     assert!(made::quarantined(&crashed).iter().any(|kept| kept[96..].starts_with(b"a first")));
 }
 
+/// `covered`: the snapshot holds all that the damaged segment could.
 #[test]
 fn covered() {
     let known = known(true);
@@ -101,6 +106,7 @@ fn covered() {
     assert_eq!(report.findings, [], "the snapshot holds all that it could: {report}");
 }
 
+/// `broken record`: a record inside the journal rots.
 #[test]
 fn broken_record() {
     let known = known(true);
@@ -114,6 +120,7 @@ fn broken_record() {
     assert_eq!(report.last_lsn.get(), known.last(), "what stands behind it is kept");
 }
 
+/// `bad header`: a header rots, its records do not.
 #[test]
 fn bad_header() {
     let known = known(true);
@@ -136,6 +143,7 @@ fn bad_header_of_a_newest_segment_without_a_record_says_that_the_end_is_unknown(
     assert!(report.to_string().contains("records after it may be lost"), "{report}");
 }
 
+/// `gap`: a segment was removed.
 #[test]
 fn gap() {
     let known = known(true);
@@ -172,6 +180,7 @@ fn last_durable(store: &peer_journal::P2PStatePersistence) -> u64 {
     store.durable_through().unwrap().get()
 }
 
+/// `superseded`: a sync of the segment failed.
 #[test]
 fn superseded() {
     let (disk, last) = after_a_failed_sync();
@@ -181,6 +190,7 @@ fn superseded() {
     assert_eq!((report.last_lsn.get(), report.lost.len()), (last, 0), "{report}");
 }
 
+/// `overlap`: numbers come twice and no failed sync says why.
 #[test]
 fn overlap() {
     let (disk, last) = after_a_failed_sync();
@@ -191,6 +201,7 @@ fn overlap() {
     assert_eq!((report.last_lsn.get(), report.lost.len()), (last, 0), "{report}");
 }
 
+/// `foreign`: a segment of another store was copied in.
 #[test]
 fn foreign() {
     let (store, other) = (known(true), known(true));
@@ -203,6 +214,7 @@ fn foreign() {
     assert!(made::quarantined(&store.disk).contains(&bytes));
 }
 
+/// `misnamed`: a segment was renamed.
 #[test]
 fn misnamed() {
     let known = known(true);
@@ -227,6 +239,7 @@ fn misnamed() {
     assert_eq!(found.recovery().unwrap().outcome, Outcome::Clean);
 }
 
+/// `newer version`: a header of the next format version.
 #[test]
 fn newer_version() {
     let known = known(true);
@@ -240,12 +253,14 @@ fn newer_version() {
     assert_eq!(made::data_files(&known.disk), before);
 }
 
+/// `first run`: nothing is there.
 #[test]
 fn first_run() {
     let report = opened(&SimDisk::new(1), Verdict::FirstRun, Outcome::FirstRun);
     assert_eq!((report.findings.len(), report.last_lsn.get()), (0, 0), "{report}");
 }
 
+/// `old version`: a version 1 file.
 #[test]
 fn old_version() {
     let disk = SimDisk::new(1);
@@ -263,6 +278,7 @@ fn old_version() {
     assert_eq!(disk.read(kept).unwrap(), bytes);
 }
 
+/// `stale snapshot`: the newest snapshot was removed.
 #[test]
 fn stale_snapshot() {
     let known = known(true);
@@ -272,6 +288,7 @@ fn stale_snapshot() {
     assert_eq!((report.last_lsn.get(), report.lost.len()), (known.last(), 0), "{report}");
 }
 
+/// `unsealed snapshot`: the snapshot was edited without sealing.
 #[test]
 fn unsealed_snapshot() {
     let known = known(true);
@@ -286,6 +303,7 @@ fn unsealed_snapshot() {
     assert!(made::quarantined(&known.disk).contains(&edited.into_bytes()));
 }
 
+/// `broken snapshot`: half of the snapshot is gone.
 #[test]
 fn broken_snapshot() {
     let known = known(true);

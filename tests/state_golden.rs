@@ -1,7 +1,7 @@
 //! Golden: the bytes of every change, and what a script of changes adds up to.
 //!
-//! The bytes are on the disks of users. A line that does not match any more is a mistake in the code,
-//! never in this file; a new variant adds a line at the end.
+//! The bytes are on the disks of users. A line that does not match any more is a mistake in the
+//! code, never in this file; a new variant adds a line at the end.
 
 use std::fmt::Write;
 

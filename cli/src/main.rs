@@ -15,12 +15,15 @@ use clap::{Parser, Subcommand};
 
 use outcome::Failure;
 
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 finding, 2 usage, 3 unrecoverable, 4 I/O, 5 locked, 6 newer format";
+
 /// A memory for a libp2p node that survives crashes.
 #[derive(Parser)]
 #[command(
     name = "peer-journal",
     version,
-    after_help = "Exit codes: 0 done, 1 finding, 2 usage, 3 unrecoverable, 4 I/O, 5 locked, 6 newer format"
+    after_help = EXIT_CODES
 )]
 struct Cli {
     #[command(subcommand)]

@@ -200,7 +200,8 @@ impl RecordKind {
 pub(crate) struct Record<'a> {
     pub(crate) kind: RecordKind,
     pub(crate) lsn: Lsn,
-    /// Every record up to this number was durable when this one was written; zero vouches for nothing.
+    /// Every record up to this number was durable when this one was written; zero vouches for
+    /// nothing.
     pub(crate) durable_through: Lsn,
     pub(crate) payload: &'a [u8],
     pub(crate) crc: u32,

@@ -73,7 +73,8 @@ impl Scan {
     }
 }
 
-/// Scans the records of a segment from `start` on. `first_lsn` is the smallest number that may occur.
+/// Scans the records of a segment from `start` on. `first_lsn` is the smallest number that may
+/// occur.
 pub(crate) fn scan(bytes: &[u8], start: usize, seed: Seed, first_lsn: Lsn) -> Scan {
     let mut found = Scan::default();
     let end = content_end(bytes, start);
@@ -103,8 +104,8 @@ pub(crate) fn scan(bytes: &[u8], start: usize, seed: Seed, first_lsn: Lsn) -> Sc
     found
 }
 
-/// The records of a run, in order. The bytes are those that [`scan`] was given, or the same read again;
-/// a record that does not verify any more ends the iteration with `None` as its item.
+/// The records of a run, in order. The bytes are those that [`scan`] was given, or the same read
+/// again; a record that does not verify any more ends the iteration with `None` as its item.
 pub(crate) fn records(
     bytes: &[u8],
     run: Run,

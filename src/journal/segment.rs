@@ -29,8 +29,8 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Creates `path` with `capacity_bytes` zeros. `stop` is asked between pieces; when it says true
-    /// the file is removed again and `Interrupted` returned.
+    /// Creates `path` with `capacity_bytes` zeros. `stop` is asked between pieces; when it says
+    /// true the file is removed again and `Interrupted` returned.
     pub(crate) fn create(
         vfs: &dyn Vfs,
         path: &Path,
@@ -46,7 +46,8 @@ impl Prepared {
         Ok(Self { file, path: path.to_owned(), capacity_bytes })
     }
 
-    /// Writes the zeros out ahead of time, so that [`start`](Self::start) finds little left to sync.
+    /// Writes the zeros out ahead of time, so that [`start`](Self::start) finds little left to
+    /// sync.
     pub(crate) fn sync(self, vfs: &dyn Vfs) -> Result<Self, Error> {
         match self.file.sync() {
             Ok(()) => Ok(self),
@@ -191,8 +192,8 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// The commit point: when it returns, all that was written is durable. A failed sync is final for
-    /// this file.
+    /// The commit point: when it returns, all that was written is durable. A failed sync is final
+    /// for this file.
     pub(crate) fn sync(&self) -> Result<(), Error> {
         self.file.sync().map_err(|error| Error::io("cannot sync the journal", &self.path, error))
     }

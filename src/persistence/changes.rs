@@ -49,9 +49,9 @@ type Step = Pin<Box<dyn Future<Output = Result<(Reader, Vec<Recorded>), Error>> 
 /// [`next`](Changes::next) for those who have no stream library at hand.
 ///
 /// It ends when the store is closed and everything durable was delivered. It never shows a record
-/// that a crash could still take back. If its owner is slow, records wait on disk, not in memory; when
-/// compaction deletes them first it yields one [`ErrorKind::Compacted`] and ends: take a view and
-/// follow from there.
+/// that a crash could still take back. If its owner is slow, records wait on disk, not in memory;
+/// when compaction deletes them first it yields one [`ErrorKind::Compacted`] and ends: take a view
+/// and follow from there.
 ///
 /// # Cancel safety
 /// Dropping the future of `next` loses no record.

@@ -1,7 +1,8 @@
 //! The commit thread: take what gathered, one write, one sync, publish; rotate when full.
 //!
 //! A failed write or sync is final for its file. The records since `durable_through` are still in
-//! memory: they go to a fresh segment, again and again with growing pauses, until the disk takes them.
+//! memory: they go to a fresh segment, again and again with growing pauses, until the disk takes
+//! them.
 
 use std::{
     path::PathBuf,
@@ -66,8 +67,8 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// Runs until the queue is closed and drained; then ends the journal with a seal that vouches for
-    /// everything.
+    /// Runs until the queue is closed and drained; then ends the journal with a seal that vouches
+    /// for everything.
     pub(super) fn run(mut self) -> Result<(), Error> {
         let queue = Arc::clone(&self.queue);
         let mut result = Ok(());
@@ -142,7 +143,8 @@ impl Committer {
         if empty {
             return Ok(()); // nothing to write, and nothing to seal
         }
-        // If another batch like this one would not fit, the seal goes along with this one: one sync less.
+        // If another batch like this one would not fit, the seal goes along with this one: one sync
+        // less.
         let is_last = |segment: &SegmentWriter| !segment.has_room_for(bytes.saturating_mul(2));
         let seal = rotate || self.segment.as_ref().is_some_and(is_last);
         self.write_batches(seal, count)?;
@@ -218,7 +220,8 @@ impl Committer {
         Ok(())
     }
 
-    /// Gives up the open segment after a failure: what it holds past `durable_through` counts no more.
+    /// Gives up the open segment after a failure: what it holds past `durable_through` counts no
+    /// more.
     fn abandon_segment(&mut self, error: &Error) {
         let durable = self.progress.durable_through();
         if let Some(segment) = self.segment.take() {

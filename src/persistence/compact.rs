@@ -1,4 +1,5 @@
-//! The compaction thread: a snapshot of a pinned view, then the deletion of what two snapshots cover.
+//! The compaction thread: a snapshot of a pinned view, then the deletion of what two snapshots
+//! cover.
 //!
 //! It never touches the open segment and never fails an append. Whatever step fails, the old files
 //! stay in charge, and the next attempt comes after a growing pause.
@@ -44,8 +45,8 @@ pub(super) type Derive = dyn Fn(&State) -> Result<State, Error> + Send;
 
 /// What is asked of the compaction thread.
 pub(super) enum Job {
-    /// A snapshot now. Without a reply it is a wish of the journal or of recovery, which pauses after
-    /// failures.
+    /// A snapshot now. Without a reply it is a wish of the journal or of recovery, which pauses
+    /// after failures.
     Compact(Option<Reply>),
     /// An auto-save: pauses after failures, and is amortised for large states.
     Tick(Reply),
@@ -229,8 +230,8 @@ impl Compactor {
         Ok(())
     }
 
-    /// Deletes the segments and snapshots that are not needed any more: what two published snapshots
-    /// cover, the newest and the fallback.
+    /// Deletes the segments and snapshots that are not needed any more: what two published
+    /// snapshots cover, the newest and the fallback.
     fn delete_covered(&self) -> Result<(), Error> {
         let dir = &self.places.journal_dir;
         let failed = |path: &Path, error| Error::io("cannot clean the journal folder", path, error);
@@ -256,7 +257,8 @@ impl Compactor {
         remove_older_fallbacks(self.vfs.as_ref(), dir, fallback)
     }
 
-    /// What a segment's header says it is: a file that somebody renamed must not be taken for another.
+    /// What a segment's header says it is: a file that somebody renamed must not be taken for
+    /// another.
     fn true_name(&self, path: &Path, called: SegmentName) -> io::Result<SegmentName> {
         let mut bytes = [0; HEADER_BYTES];
         read_full(self.vfs.open_read_only(path)?.as_ref(), 0, &mut bytes)?;
@@ -268,7 +270,8 @@ impl Compactor {
         })
     }
 
-    /// Publishes a new state as of the next LSN, twice, so that two snapshots hold it: no record does.
+    /// Publishes a new state as of the next LSN, twice, so that two snapshots hold it: no record
+    /// does.
     fn replace(&mut self, derive: &Derive) -> Result<Lsn, Error> {
         for _ in 0..REPLACE_ATTEMPTS {
             let (current, lsn) = self.seal_behind_view()?;

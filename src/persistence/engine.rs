@@ -208,8 +208,8 @@ impl Engine {
         answer.recv().map_err(|_| closed())?
     }
 
-    /// Syncs what is unsynced, ends the journal with a seal, stops the threads and releases the lock.
-    /// A second call gives the first one's result.
+    /// Syncs what is unsynced, ends the journal with a seal, stops the threads and releases the
+    /// lock. A second call gives the first one's result.
     pub(super) fn close(&self) -> Result<(), Error> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(compactor) = running.compactor.take() {
@@ -247,12 +247,12 @@ fn new_store_id() -> Result<StoreId, Error> {
     Ok(StoreId::from_bytes(bytes))
 }
 
-/// The first snapshot of a store, before its first segment exists. Gives the LSN of what is in place
-/// then.
+/// The first snapshot of a store, before its first segment exists. Gives the LSN of what is in
+/// place then.
 ///
 /// That of an empty store goes to the fallback's place: the store's id, without which no record
-/// verifies, is then never in one file only. A version 1 file is kept and taken over by two snapshots, because
-/// no record holds what it said.
+/// verifies, is then never in one file only. A version 1 file is kept and taken over by two
+/// snapshots, because no record holds what it said.
 fn publish_first(
     options: &Builder,
     places: &Places,

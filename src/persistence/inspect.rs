@@ -30,8 +30,8 @@ pub struct Inspection {
     pub store_id: Option<StoreId>,
 }
 
-/// Reads a store as an opening would recover it, without a lock, a repair or any other change. Safe on a
-/// live store: a record that is just being written is in flight, not damage.
+/// Reads a store as an opening would recover it, without a lock, a repair or any other change. Safe
+/// on a live store: a record that is just being written is in flight, not damage.
 ///
 /// # Errors
 /// `Io` if the files cannot be read, `NewerVersion` if they are of a newer version.
@@ -74,7 +74,8 @@ pub(super) fn read_only_state(options: &Builder) -> Result<P2PState, Error> {
 }
 
 /// Renews the checksum of a snapshot file that was edited on purpose. The file is read and checked
-/// whole, and written anew beside itself before it is replaced. Run it while no node has the store open.
+/// whole, and written anew beside itself before it is replaced. Run it while no node has the store
+/// open.
 ///
 /// # Errors
 /// `Invalid` if it is not a snapshot of the current version or a limit keeps a row out; `Io` if

@@ -9,15 +9,16 @@ use crate::{Error, ErrorKind, Lsn, recovery::report::RecoveryReport, state::Chan
 impl P2PStatePersistence {
     /// Appends one change: checks it, numbers it, applies it and queues it. Never touches the disk.
     ///
-    /// The change is in every later [`view`](Self::view). Await the [`Ack`] to know that it survives a
-    /// power cut; without that it is durable after at most
+    /// The change is in every later [`view`](Self::view). Await the [`Ack`] to know that it
+    /// survives a power cut; without that it is durable after at most
     /// [`sync_within`](super::Builder::sync_within). A change that changes nothing is not journaled
     /// again; its ack is that of the last record.
     ///
     /// # Errors
-    /// [`ErrorKind::Limit`] or [`ErrorKind::Invalid`] if the change breaks a limit, [`ErrorKind::Full`]
-    /// if too many bytes wait for the disk, [`ErrorKind::Closed`] after a close. In each case nothing
-    /// changed. On a handle that opens on first use, also the errors of opening.
+    /// [`ErrorKind::Limit`] or [`ErrorKind::Invalid`] if the change breaks a limit,
+    /// [`ErrorKind::Full`] if too many bytes wait for the disk, [`ErrorKind::Closed`] after a
+    /// close. In each case nothing changed. On a handle that opens on first use, also the errors of
+    /// opening.
     pub fn append(&self, change: Change) -> Result<Ack, Error> {
         self.engine()?.queue.append(std::slice::from_ref(&change))
     }
@@ -25,7 +26,8 @@ impl P2PStatePersistence {
     /// Appends several changes as one record: after a crash all of them are there, or none.
     ///
     /// # Errors
-    /// As for [`append`](Self::append); and [`ErrorKind::Limit`] if they need more than 16 MiB together.
+    /// As for [`append`](Self::append); and [`ErrorKind::Limit`] if they need more than 16 MiB
+    /// together.
     pub fn append_batch(&self, changes: impl IntoIterator<Item = Change>) -> Result<Ack, Error> {
         let changes: Vec<Change> = changes.into_iter().collect();
         self.engine()?.queue.append(&changes)
@@ -62,8 +64,8 @@ impl P2PStatePersistence {
         self.engine()?.queue.ack().await
     }
 
-    /// A consistent view of the state, pinned at an LSN. Takes a few microseconds, blocks no append, and
-    /// does not change while you hold it.
+    /// A consistent view of the state, pinned at an LSN. Takes a few microseconds, blocks no
+    /// append, and does not change while you hold it.
     ///
     /// # Errors
     /// Only on a handle that opens on first use: the errors of opening.
@@ -109,7 +111,8 @@ impl P2PStatePersistence {
         offload(move || engine.compact()).await?
     }
 
-    /// Follows the journal: every record after `lsn`, in order, without a gap, as it becomes durable.
+    /// Follows the journal: every record after `lsn`, in order, without a gap, as it becomes
+    /// durable.
     ///
     /// To start from now, take a [`view`](Self::view) and follow from its LSN.
     ///

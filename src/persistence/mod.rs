@@ -1,10 +1,10 @@
 //! The handle, and all threads and locks.
 //!
 //! Reading order, the life of a change: [`journaled`] (append, views), [`queue`] (check, number,
-//! apply, gather), [`progress`] (the acknowledgement), [`commit`] (write, sync, rotate), [`preparer`]
-//! (the next segment), [`compact`] (snapshot and deletion), [`engine`] (from open to close).
-//! [`state_api`] holds the calls of the system that this crate replaces, [`auto_save`] the 60 s
-//! timer, [`changes`] the stream for followers, [`inspect`] reading without a lock.
+//! apply, gather), [`progress`] (the acknowledgement), [`commit`] (write, sync, rotate),
+//! [`preparer`] (the next segment), [`compact`] (snapshot and deletion), [`engine`] (from open to
+//! close). [`state_api`] holds the calls of the system that this crate replaces, [`auto_save`] the
+//! 60 s timer, [`changes`] the stream for followers, [`inspect`] reading without a lock.
 
 mod auto_save;
 mod changes;
@@ -42,14 +42,14 @@ pub use view::View;
 
 /// The one handle on a store: the journaled calls and the calls of the system it replaces.
 ///
-/// It is cheap to clone and may be shared between threads and tasks. Made by [`open`](Self::open) or
-/// [`builder`](Self::builder), the store is open when the call returns. Made by
-/// [`new`](Self::new) or [`new_with_path`](Self::new_with_path), it is opened, and locked, by the first
-/// call that needs it; that one call touches the disk.
+/// It is cheap to clone and may be shared between threads and tasks. Made by [`open`](Self::open)
+/// or [`builder`](Self::builder), the store is open when the call returns. Made by
+/// [`new`](Self::new) or [`new_with_path`](Self::new_with_path), it is opened, and locked, by the
+/// first call that needs it; that one call touches the disk.
 ///
 /// # Closing
-/// Dropping the last clone syncs what is unsynced and releases the lock before it returns, which takes
-/// about one sync. [`close`](Self::close) does the same and reports errors.
+/// Dropping the last clone syncs what is unsynced and releases the lock before it returns, which
+/// takes about one sync. [`close`](Self::close) does the same and reports errors.
 ///
 /// # Panics
 /// No call panics.
@@ -94,8 +94,8 @@ impl P2PStatePersistence {
         crate::snapshot::name::journal_dir(&self.shared.options.state_file)
     }
 
-    /// Syncs what is unsynced, ends the journal, stops the threads and releases the lock. Later calls
-    /// on this handle and its clones return [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+    /// Syncs what is unsynced, ends the journal, stops the threads and releases the lock. Later
+    /// calls on this handle and its clones return [`ErrorKind::Closed`](crate::ErrorKind::Closed).
     ///
     /// # Errors
     /// If the disk refused the last changes: they are lost when the process ends.
@@ -159,8 +159,8 @@ impl Drop for Shared {
     }
 }
 
-/// Runs a blocking call where it does not hold up other tasks: on the runtime's threads for blocking
-/// work, or right here when there is no runtime.
+/// Runs a blocking call where it does not hold up other tasks: on the runtime's threads for
+/// blocking work, or right here when there is no runtime.
 async fn offload<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => runtime.spawn_blocking(call).await.map_err(|error| {

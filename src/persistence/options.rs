@@ -63,8 +63,8 @@ impl Builder {
         self
     }
 
-    /// Most bytes of records that wait for the disk (default 64 MiB, at most 512 MiB). Past it `append` returns
-    /// [`ErrorKind::Full`](crate::ErrorKind::Full).
+    /// Most bytes of records that wait for the disk (default 64 MiB, at most 512 MiB). Past it
+    /// `append` returns [`ErrorKind::Full`](crate::ErrorKind::Full).
     pub fn max_unsynced_bytes(mut self, bytes: usize) -> Self {
         self.unsynced_bytes_max = bytes;
         self
@@ -92,7 +92,8 @@ impl Builder {
     }
 
     /// Snapshot size in bytes above which an auto-save waits until the journal has grown to a tenth
-    /// of the snapshot (default 16 MiB), so that the volume written stays in proportion to what changed.
+    /// of the snapshot (default 16 MiB), so that the volume written stays in proportion to what
+    /// changed.
     pub fn amortise_above_bytes(mut self, bytes: u64) -> Self {
         self.amortise_above_bytes = bytes;
         self
@@ -127,8 +128,9 @@ impl Builder {
     /// a new store. Blocks for a few milliseconds with a thousand peers, longer with more.
     ///
     /// # Errors
-    /// [`ErrorKind`](crate::ErrorKind)`::Locked` if another handle holds it, `Io` if the disk refuses, `Corrupt` under
-    /// [`OnDamage::Refuse`], `NewerVersion`, and `Invalid` for options that cannot work.
+    /// [`ErrorKind`](crate::ErrorKind)`::Locked` if another handle holds it, `Io` if the disk
+    /// refuses, `Corrupt` under [`OnDamage::Refuse`], `NewerVersion`, and `Invalid` for options
+    /// that cannot work.
     pub fn open(self) -> Result<P2PStatePersistence, Error> {
         let store = self.open_on_first_use()?;
         store.shared().engine()?;

@@ -78,8 +78,9 @@ impl Preparer {
         }
     }
 
-    /// A prepared segment: the one that was requested, or one made on the spot. The latter is small:
-    /// somebody waits for it, and a rotation that comes this early leaves segments nearly empty anyway.
+    /// A prepared segment: the one that was requested, or one made on the spot. The latter is
+    /// small: somebody waits for it, and a rotation that comes this early leaves segments nearly
+    /// empty anyway.
     pub(super) fn take(&mut self) -> Result<Prepared, Error> {
         if std::mem::take(&mut self.requested)
             && let Ok(Ok(prepared)) = self.ready.recv()

@@ -79,7 +79,8 @@ impl Progress {
         self.journal_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// A snapshot was published: `covered` bytes of journal are not needed to read the state any more.
+    /// A snapshot was published: `covered` bytes of journal are not needed to read the state any
+    /// more.
     pub(super) fn forget_journal_bytes(&self, covered: u64) {
         let left = |bytes: u64| Some(bytes.saturating_sub(covered));
         // The closure always gives a value, so the update cannot fail.
@@ -163,8 +164,8 @@ impl Progress {
         self.demand.load(Ordering::Acquire)
     }
 
-    /// Takes the demand back. Done under the queue's lock when nothing is left in it, so that the demand
-    /// of a later append is not lost.
+    /// Takes the demand back. Done under the queue's lock when nothing is left in it, so that the
+    /// demand of a later append is not lost.
     pub(super) fn clear_demand(&self) {
         self.demand.store(false, Ordering::Release);
     }
@@ -196,9 +197,10 @@ fn extract(waiters: &mut Vec<Waiter>, woken: impl Fn(&Waiter) -> bool) -> Vec<Wa
 /// Dropping it, polled or not, cancels nothing: the change is applied and will be written.
 ///
 /// # Errors
-/// [`ErrorKind::Degraded`] when the disk refused a write since the append: the change is still in memory and
-/// will be written again, [`durable_through`](crate::P2PStatePersistence::durable_through) tells when it
-/// is. [`ErrorKind::Closed`] when the store was closed before it became durable.
+/// [`ErrorKind::Degraded`] when the disk refused a write since the append: the change is still in
+/// memory and will be written again,
+/// [`durable_through`](crate::P2PStatePersistence::durable_through) tells when it is.
+/// [`ErrorKind::Closed`] when the store was closed before it became durable.
 #[derive(Debug)]
 pub struct Ack {
     lsn: Lsn,

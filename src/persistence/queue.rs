@@ -140,8 +140,8 @@ impl Queue {
         self.append_encoded(self.lock(), changes, &payload)
     }
 
-    /// Appends what `derive` makes of the current state; nothing comes in between. `None` if that is
-    /// too large for one record.
+    /// Appends what `derive` makes of the current state; nothing comes in between. `None` if that
+    /// is too large for one record.
     pub(super) fn append_derived(
         &self,
         derive: impl Fn(&State) -> Result<Vec<Change>, Error>,
@@ -267,8 +267,8 @@ impl Queue {
         Ok(pinned)
     }
 
-    /// Replaces the state as of `lsn` by the one that `publish` makes durable as of the LSN after it.
-    /// Appends wait meanwhile. `None` if something was appended since.
+    /// Replaces the state as of `lsn` by the one that `publish` makes durable as of the LSN after
+    /// it. Appends wait meanwhile. `None` if something was appended since.
     pub(super) fn replace(
         &self,
         lsn: Lsn,

@@ -22,8 +22,8 @@ impl P2PStatePersistence {
         Self::new_with_path(home.join(".ggen").join("p2p-state.json"))
     }
 
-    /// A handle on this state file. Creates the parent folder; the store is opened, and locked, by the
-    /// first call that needs it.
+    /// A handle on this state file. Creates the parent folder; the store is opened, and locked, by
+    /// the first call that needs it.
     ///
     /// # Errors
     /// If the folder cannot be created or the path has no file name.
@@ -63,9 +63,10 @@ impl P2PStatePersistence {
         Ok(())
     }
 
-    /// Makes `new_state` the state: journals the difference as one record, all or nothing, and returns
-    /// when it is durable. What the old rows do not carry (bans, profiles) stays. Of rows with the same
-    /// id the last one counts. A difference too large for one record becomes durable by a snapshot.
+    /// Makes `new_state` the state: journals the difference as one record, all or nothing, and
+    /// returns when it is durable. What the old rows do not carry (bans, profiles) stays. Of rows
+    /// with the same id the last one counts. A difference too large for one record becomes durable
+    /// by a snapshot.
     ///
     /// # Errors
     /// If another handle holds the store, a limit is broken, `new_state` is of a newer version, or
@@ -79,7 +80,8 @@ impl P2PStatePersistence {
         Ok(())
     }
 
-    /// The state in memory, with everything appended so far. Otherwise as [`load_state`](Self::load_state).
+    /// The state in memory, with everything appended so far. Otherwise as
+    /// [`load_state`](Self::load_state).
     ///
     /// # Errors
     /// As for [`load_state`](Self::load_state).

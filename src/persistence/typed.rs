@@ -13,7 +13,8 @@ use crate::{
     state::{Address, Change, GeoLocation, PeerKey, Time},
 };
 
-/// Every helper appends one [`Change`] and has the errors of [`append`](P2PStatePersistence::append).
+/// Every helper appends one [`Change`] and has the errors of
+/// [`append`](P2PStatePersistence::append).
 impl P2PStatePersistence {
     /// The peer was seen now, with these addresses; they join the known ones.
     ///
@@ -124,8 +125,8 @@ impl P2PStatePersistence {
         self.append(Change::LocationSet { peer: peer.into(), location })
     }
 
-    /// Bans the peer for `duration` from now. The journal is synced at once, whether or not the ack is
-    /// awaited; await it before you tell anybody.
+    /// Bans the peer for `duration` from now. The journal is synced at once, whether or not the ack
+    /// is awaited; await it before you tell anybody.
     ///
     /// # Errors
     /// As for [`append`](Self::append).

@@ -1,13 +1,13 @@
 //! What is on disk: the snapshots and the segments, read and scanned. Changes nothing.
 
+mod snapshots;
+
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-use chrono::{DateTime, Utc};
-
-use super::{Facts, verdict::Verdict};
+use super::Facts;
 use crate::{
     Error, Lsn, StoreId,
     journal::{
@@ -15,14 +15,13 @@ use crate::{
         name::{self as segment_name, SegmentName},
         scan::{Scan, scan},
     },
-    snapshot::{
-        name as snapshot_name,
-        publish::Places,
-        read::{Loaded, Reading, SNAPSHOT_BYTES_MAX, Skipped, read},
-    },
-    state::{Limits, State},
+    snapshot::{name as snapshot_name, publish::Places},
+    state::Limits,
     vfs::{EntryKind, Vfs, VfsFile, read_file, read_full},
 };
+
+pub(crate) use snapshots::SnapshotChoice;
+use snapshots::{BadSnapshot, Chooser};
 
 /// Largest segment file that is read; a larger one is nothing that a store writes.
 const SEGMENT_FILE_BYTES_MAX: u64 = 1 << 30;
@@ -62,63 +61,6 @@ impl SegmentFile {
     pub(super) fn facts(&self) -> Facts<'_> {
         Facts { name: self.name, header: self.header, scan: &self.scan }
     }
-}
-
-/// The snapshot that recovery starts from.
-#[derive(Debug)]
-pub(crate) enum SnapshotChoice {
-    /// There is none: recovery starts from nothing.
-    None,
-    /// The newest snapshot, in its place.
-    InPlace(Box<Loaded>),
-    /// An older one from the journal folder.
-    Fallback(Box<Loaded>),
-    /// A version 1 file.
-    Version1(Box<Loaded>),
-}
-
-impl SnapshotChoice {
-    pub(super) fn lsn(&self) -> Lsn {
-        self.whole_lsn().unwrap_or(Lsn::ZERO)
-    }
-
-    pub(super) fn whole_lsn(&self) -> Option<Lsn> {
-        match self {
-            Self::InPlace(loaded) | Self::Fallback(loaded) => Some(loaded.meta.lsn),
-            Self::None | Self::Version1(_) => None,
-        }
-    }
-
-    pub(super) fn is_in_place(&self) -> bool {
-        matches!(self, Self::InPlace(_))
-    }
-
-    pub(super) fn saved_at(&self) -> DateTime<Utc> {
-        self.loaded().map_or(DateTime::UNIX_EPOCH, |loaded| loaded.meta.saved_at)
-    }
-
-    fn loaded(&self) -> Option<&Loaded> {
-        match self {
-            Self::None => None,
-            Self::InPlace(loaded) | Self::Fallback(loaded) | Self::Version1(loaded) => Some(loaded),
-        }
-    }
-
-    /// The state to replay into. Cloning a state is cheap.
-    pub(super) fn state(&self, limits: Limits) -> (State, Skipped) {
-        match self.loaded() {
-            Some(loaded) => (loaded.state.clone(), loaded.skipped.clone()),
-            None => (State::new(limits), Skipped::default()),
-        }
-    }
-}
-
-/// A snapshot file that could not be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BadSnapshot {
-    pub(crate) path: PathBuf,
-    pub(crate) verdict: Verdict,
-    pub(crate) reason: String,
 }
 
 /// Everything on disk.
@@ -275,7 +217,8 @@ fn read_segments(
         let path = places.journal_dir.join(name.to_string());
         let bytes = match read_segment(vfs, &path) {
             Ok(bytes) => bytes,
-            // Compaction removed it since the folder was listed: only a reader without a lock sees that.
+            // Compaction removed it since the folder was listed: only a reader without a lock sees
+            // that.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(Error::io("cannot read a journal segment", &path, error)),
         };
@@ -330,105 +273,4 @@ fn common_id(headers: impl Iterator<Item = SegmentHeader>) -> Option<StoreId> {
     }
     let most = counts.iter().map(|(_, count)| *count).max()?;
     counts.into_iter().find(|(_, count)| *count == most).map(|(id, _)| id)
-}
-
-/// Picks the snapshot to start from.
-struct Chooser<'a> {
-    vfs: &'a dyn Vfs,
-    places: &'a Places,
-    limits: Limits,
-    /// The store ids of all sound segment headers.
-    journal_ids: Vec<StoreId>,
-    bad_snapshots: Vec<BadSnapshot>,
-    newer_snapshot: Option<(PathBuf, u32)>,
-}
-
-impl Chooser<'_> {
-    /// The snapshot in place if it is sound and no fallback is newer; else the newest sound fallback.
-    fn choose(&mut self, fallbacks: &[Lsn], has_history: bool) -> Result<SnapshotChoice, Error> {
-        let state_file = self.places.state_file.clone();
-        let in_place = self.look(&state_file, has_history)?;
-        let newer = |loaded: &Loaded| fallbacks.first().is_none_or(|lsn| *lsn <= loaded.meta.lsn);
-        let in_place = match in_place {
-            Some(Reading::Version1(loaded)) => return Ok(SnapshotChoice::Version1(loaded)),
-            Some(Reading::Whole(loaded)) if newer(&loaded) => {
-                return Ok(SnapshotChoice::InPlace(loaded));
-            }
-            Some(Reading::Whole(loaded)) => Some(loaded),
-            _ => None,
-        };
-        Ok(match (self.newest_fallback(fallbacks)?, in_place) {
-            (Some(fallback), older) => {
-                if older.is_some() {
-                    self.bad_snapshots.push(BadSnapshot {
-                        path: state_file,
-                        verdict: Verdict::StaleSnapshot,
-                        reason: "older than the snapshot in the journal folder".into(),
-                    });
-                }
-                SnapshotChoice::Fallback(fallback)
-            }
-            (None, Some(loaded)) => SnapshotChoice::InPlace(loaded),
-            (None, None) => SnapshotChoice::None,
-        })
-    }
-
-    fn newest_fallback(&mut self, fallbacks: &[Lsn]) -> Result<Option<Box<Loaded>>, Error> {
-        for lsn in fallbacks {
-            let path = self.places.journal_dir.join(snapshot_name::fallback_name(*lsn));
-            if let Some(Reading::Whole(loaded)) = self.look(&path, true)? {
-                return Ok(Some(loaded));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads one snapshot file; what cannot be used is noted and `None`.
-    fn look(&mut self, path: &Path, has_history: bool) -> Result<Option<Reading>, Error> {
-        let bytes = match read_file(self.vfs, path, SNAPSHOT_BYTES_MAX) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return self.unreadable(path, error),
-        };
-        let (verdict, reason) = match read(&bytes, self.limits) {
-            Reading::Newer(version) => {
-                self.newer_snapshot = Some((path.to_owned(), version));
-                return Ok(None);
-            }
-            Reading::Whole(loaded)
-                if self.journal_ids.is_empty()
-                    || self.journal_ids.contains(&loaded.meta.store_id) =>
-            {
-                return Ok(Some(Reading::Whole(loaded)));
-            }
-            Reading::Version1(loaded) if !has_history => {
-                return Ok(Some(Reading::Version1(loaded)));
-            }
-            Reading::Whole(_) => (Verdict::Foreign, "it belongs to another store".to_owned()),
-            Reading::Version1(_) => (
-                Verdict::StaleSnapshot,
-                "a version 1 file in place of a newer snapshot; the journal beside it counts"
-                    .to_owned(),
-            ),
-            Reading::Unsealed(reason) => (Verdict::UnsealedSnapshot, reason),
-            Reading::Broken(reason) => (Verdict::BrokenSnapshot, reason),
-        };
-        self.bad_snapshots.push(BadSnapshot { path: path.to_owned(), verdict, reason });
-        Ok(None)
-    }
-
-    /// A folder or a forbidden file is the caller's mistake; a bad sector is damage.
-    fn unreadable(&mut self, path: &Path, error: io::Error) -> Result<Option<Reading>, Error> {
-        let is_file = self.vfs.metadata(path).is_ok_and(|entry| entry.kind == EntryKind::File);
-        if !is_file || error.kind() == io::ErrorKind::PermissionDenied {
-            return Err(Error::io("cannot read the snapshot", path, error));
-        }
-        let reason = format!("it cannot be read: {error}");
-        self.bad_snapshots.push(BadSnapshot {
-            path: path.to_owned(),
-            verdict: Verdict::BrokenSnapshot,
-            reason,
-        });
-        Ok(None)
-    }
 }

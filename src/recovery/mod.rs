@@ -5,8 +5,8 @@
 //! [`repair`] (the only code that changes old files), [`report`] (what was found and done).
 //!
 //! Replay comes before repair, so that a record of a newer version is met while nothing has been
-//! altered yet. Recovery may crash at any point: quarantine copies come before cuts, cuts before the
-//! new segment, and each step finds its own work done.
+//! altered yet. Recovery may crash at any point: quarantine copies come before cuts, cuts before
+//! the new segment, and each step finds its own work done.
 
 pub(crate) mod inventory;
 pub(crate) mod plan;

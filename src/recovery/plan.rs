@@ -3,8 +3,8 @@
 //! The rule, in one place. Let V be the largest LSN that anything vouches for: a valid record's
 //! `durable_through`, a header's citation of what came before, the snapshot. Everything up to V was
 //! durable once, so whatever is missing up to V is *lost* and said to be lost. Beyond V the records
-//! count for as long as they follow each other without a hole; what stands behind the first hole was
-//! never acknowledged and is a *torn tail*.
+//! count for as long as they follow each other without a hole; what stands behind the first hole
+//! was never acknowledged and is a *torn tail*.
 
 use super::{
     Facts,
@@ -71,7 +71,8 @@ pub(crate) struct Plan {
     pub(crate) lost: Vec<LsnRange>,
     /// Number of the last record that counts. The next record gets the one after it.
     pub(crate) end: Lsn,
-    /// The newest segment is unreadable: records behind `end` may be lost, and nobody knows how many.
+    /// The newest segment is unreadable: records behind `end` may be lost, and nobody knows how
+    /// many.
     pub(crate) end_unknown: bool,
 }
 
@@ -95,8 +96,8 @@ impl Plan {
     }
 }
 
-/// A sealed segment whose successor cites another seal is of another history of this store, say from a
-/// backup. Its numbers mean other records, so nothing in it counts.
+/// A sealed segment whose successor cites another seal is of another history of this store, say
+/// from a backup. Its numbers mean other records, so nothing in it counts.
 fn without_other_histories<'a>(segments: &[Facts<'a>]) -> Vec<Facts<'a>> {
     let mut segments = segments.to_vec();
     let cited: Vec<_> = segments
@@ -291,8 +292,8 @@ impl Context<'_> {
         }
     }
 
-    /// True if the snapshot holds all that the segment could: its successor starts no later than the
-    /// snapshot ends, or it is sealed and its last record is in the snapshot.
+    /// True if the snapshot holds all that the segment could: its successor starts no later than
+    /// the snapshot ends, or it is sealed and its last record is in the snapshot.
     fn is_covered(&self, index: usize, segment: &Facts<'_>) -> bool {
         if self.base == Lsn::ZERO {
             return false;

@@ -1,5 +1,6 @@
 //! The only code that changes old files. It copies to quarantine before it cuts, and syncs each
-//! step before the next, so that a crash in between finds the same verdict or its own finished work.
+//! step before the next, so that a crash in between finds the same verdict or its own finished
+//! work.
 
 use std::{
     io,
@@ -57,8 +58,8 @@ impl Repair<'_> {
         self.close_newest(inventory, plan)
     }
 
-    /// A file of nothing but zeros has no bytes worth keeping, but is moved all the same if it is not
-    /// ours to remove.
+    /// A file of nothing but zeros has no bytes worth keeping, but is moved all the same if it is
+    /// not ours to remove.
     fn holds_bytes(&self, segment: &SegmentFile) -> Result<bool, Error> {
         match self.vfs.metadata(&segment.path) {
             Ok(_) => Ok(true),

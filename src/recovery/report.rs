@@ -58,8 +58,8 @@ pub struct Finding {
 
 /// The report of one recovery.
 ///
-/// A damaged store is not an error: the store opens with everything that verifies, and this says what
-/// was lost. [`Display`](fmt::Display) gives one line, or one more for each finding.
+/// A damaged store is not an error: the store opens with everything that verifies, and this says
+/// what was lost. [`Display`](fmt::Display) gives one line, or one more for each finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoveryReport {
@@ -73,8 +73,8 @@ pub struct RecoveryReport {
     pub last_lsn: Lsn,
     /// Records that were durable once and are gone. Empty unless something was damaged.
     pub lost: Vec<LsnRange>,
-    /// True if the newest segment could not be read at all: records after `last_lsn` may be lost, and
-    /// nothing tells how many.
+    /// True if the newest segment could not be read at all: records after `last_lsn` may be lost,
+    /// and nothing tells how many.
     pub end_unknown: bool,
     /// What was found, in order of the files.
     pub findings: Vec<Finding>,
@@ -90,7 +90,8 @@ impl RecoveryReport {
         for (segment, judged) in inventory.segments.iter().zip(&plan.segments) {
             let told = match judged.verdict {
                 Verdict::Whole | Verdict::Covered => false,
-                // Left by a close or a crash between two steps: nothing to tell unless bytes are there.
+                // Left by a close or a crash between two steps: nothing to tell unless bytes are
+                // there.
                 Verdict::Unborn => judged.moved_whole,
                 _ => true,
             };

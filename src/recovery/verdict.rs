@@ -85,7 +85,8 @@ pub enum Verdict {
     OldVersion,
     /// The newest snapshot could not be used; an older one and its segments were.
     StaleSnapshot,
-    /// The snapshot's checksum does not match its content: edited by hand without sealing, or damaged.
+    /// The snapshot's checksum does not match its content: edited by hand without sealing, or
+    /// damaged.
     UnsealedSnapshot,
     /// The snapshot file is not a snapshot, or not all of one.
     BrokenSnapshot,

@@ -1,4 +1,5 @@
-//! The rows of a snapshot as people see them. Field names and order are format: see `docs/format.md`.
+//! The rows of a snapshot as people see them. Field names and order are format: see
+//! `docs/format.md`.
 
 use std::{borrow::Cow, fmt};
 

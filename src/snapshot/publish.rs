@@ -1,4 +1,5 @@
-//! Puts a snapshot into place: write beside, sync, read back, keep the old one, rename, sync the folder.
+//! Puts a snapshot into place: write beside, sync, read back, keep the old one, rename, sync the
+//! folder.
 //!
 //! Whatever step fails, the old files stay in charge.
 
@@ -176,8 +177,8 @@ fn read_back(file: &dyn VfsFile, len: u64, crc: u32, stop: &dyn Fn() -> bool) ->
     Ok(())
 }
 
-/// Gives the snapshot in place a second name, or where there are no hard links a copy, so that there
-/// is no moment without one.
+/// Gives the snapshot in place a second name, or where there are no hard links a copy, so that
+/// there is no moment without one.
 fn keep_old(vfs: &dyn Vfs, places: &Places, name: &str) -> Result<(), Error> {
     let fallback = places.journal_dir.join(name);
     match vfs.metadata(&places.state_file) {

@@ -166,8 +166,8 @@ fn meta(document: &Document<'_>) -> Option<Meta> {
     })
 }
 
-/// Rows become changes and go through the same `apply` as everything else, so that every limit holds
-/// here too.
+/// Rows become changes and go through the same `apply` as everything else, so that every limit
+/// holds here too.
 fn load(document: Document<'_>, meta: Option<Meta>, limits: Limits) -> Loaded {
     let meta = meta.unwrap_or(Meta {
         store_id: StoreId::from_bytes([0; 16]),

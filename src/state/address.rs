@@ -9,9 +9,9 @@ use super::{bytes, text};
 
 /// Where a peer can be reached.
 ///
-/// It holds the bytes of a multiaddr where the text is exactly what the multiaddr is written as, and
-/// otherwise the text itself, so that rows with odd addresses come back unchanged. One text always
-/// gives the same address.
+/// It holds the bytes of a multiaddr where the text is exactly what the multiaddr is written as,
+/// and otherwise the text itself, so that rows with odd addresses come back unchanged. One text
+/// always gives the same address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Repr")]
 pub struct Address(Repr);
@@ -51,7 +51,8 @@ impl Address {
 
     /// True if the text is longer than `bytes`; told without writing it where that is plain.
     pub(super) fn is_longer_than(&self, bytes: usize) -> bool {
-        // No protocol takes ten times its bytes as text; the worst is `/p2p-websocket-star`: 19 to 2.
+        // No protocol takes ten times its bytes as text; the worst is `/p2p-websocket-star`: 19 to
+        // 2.
         self.as_ref().bytes.len() > bytes / 10 && self.text_len() > bytes
     }
 

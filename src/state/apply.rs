@@ -37,8 +37,8 @@ impl State {
     /// # Errors
     ///
     /// [`ErrorKind::Limit`](crate::ErrorKind::Limit) if a limit would be passed, and
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a location that is not on earth. Nothing
-    /// changed then.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a location that is not on earth.
+    /// Nothing changed then.
     pub fn apply(&mut self, change: &Change) -> Result<Effect, Error> {
         check::fields(change)?;
         match change {

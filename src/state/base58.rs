@@ -1,4 +1,5 @@
-//! Base58 of short byte strings, five digits at a time: writing the peers of a snapshot is mostly this.
+//! Base58 of short byte strings, five digits at a time: writing the peers of a snapshot is mostly
+//! this.
 
 /// Longest input, in bytes; a peer id of the usual kind has 38.
 pub(super) const BYTES_MAX: usize = 40;

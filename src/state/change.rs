@@ -150,7 +150,8 @@ impl Change {
         }
     }
 
-    /// True for [`Banned`](Self::Banned) and [`Unbanned`](Self::Unbanned), which are synced at once.
+    /// True for [`Banned`](Self::Banned) and [`Unbanned`](Self::Unbanned), which are synced at
+    /// once.
     #[must_use]
     pub const fn is_ban(&self) -> bool {
         matches!(self, Self::Banned { .. } | Self::Unbanned { .. })

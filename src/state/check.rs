@@ -48,7 +48,8 @@ pub(super) fn fields(change: &Change) -> Result<(), Error> {
     }
 }
 
-/// The error of one row more than a limit allows; `limit` is the field of [`Limits`](super::Limits).
+/// The error of one row more than a limit allows; `limit` is the field of
+/// [`Limits`](super::Limits).
 pub(super) fn full(what: &str, limit: &str, value: u64) -> Error {
     Error::limit(format!("no room for more {what}: the limit `{limit}` is {value}"))
         .next(format!("forget some, or raise `Limits::{limit}`"))

@@ -9,8 +9,8 @@ use super::{
 };
 
 impl State {
-    /// All rows, sorted by their text ids and keys; the bootstrap nodes in the order added. Profiles,
-    /// bans and whether we spoke to a peer have no rows.
+    /// All rows, sorted by their text ids and keys; the bootstrap nodes in the order added.
+    /// Profiles, bans and whether we spoke to a peer have no rows.
     #[must_use]
     pub fn to_rows(&self, saved_at: DateTime<Utc>) -> P2PState {
         let mut peers: Vec<_> = self

@@ -32,8 +32,8 @@ impl<'a> Rows<'a> {
 impl State {
     /// The changes that turn this state into one with exactly these rows, the fewest that do.
     ///
-    /// Rows that are as they were give none. Bans, profiles and whether we spoke to a peer stay, but
-    /// a peer whose row goes loses its profile. Of rows with the same key the last one counts.
+    /// Rows that are as they were give none. Bans, profiles and whether we spoke to a peer stay,
+    /// but a peer whose row goes loses its profile. Of rows with the same key the last one counts.
     /// Applied in order, the changes pass no limit that the rows themselves are within.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! The store's own limits. They only protect memory and disk from absurd input; a program that takes
-//! in what strangers send wants tighter ones of its own.
+//! The store's own limits. They only protect memory and disk from absurd input; a program that
+//! takes in what strangers send wants tighter ones of its own.
 
 /// Longest peer id, in bytes of text.
 pub const PEER_ID_BYTES_MAX: usize = 256;
@@ -27,7 +27,8 @@ pub const PACKAGE_SECONDS_MAX: i64 = 300;
 
 /// How much a state may hold.
 ///
-/// A limit only refuses growth: what is already past a lowered one can still be updated and removed.
+/// A limit only refuses growth: what is already past a lowered one can still be updated and
+/// removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

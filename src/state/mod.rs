@@ -147,7 +147,8 @@ impl State {
         &self.limits
     }
 
-    /// True if [`Change::Expired`] with this time would drop something. Looks at every package and ban.
+    /// True if [`Change::Expired`] with this time would drop something. Looks at every package and
+    /// ban.
     #[must_use]
     pub fn has_expired(&self, now: Time) -> bool {
         self.packages.iter().any(|(_, entry)| is_expired(entry, now))

@@ -1,8 +1,9 @@
 //! A copy-on-write hash table: cloning it is cheap at any size, and so is the next change.
 //!
 //! Linear hashing: rows live in leaves of about [`LOAD`], and every so many inserts split one leaf,
-//! so there is no pause to rehash. Leaves hang in pages, pages in groups. A clone shares all groups; the
-//! first change of a row afterwards copies one group and one page of pointers, and one leaf.
+//! so there is no pause to rehash. Leaves hang in pages, pages in groups. A clone shares all
+//! groups; the first change of a row afterwards copies one group and one page of pointers, and one
+//! leaf.
 
 use std::{
     borrow::Borrow,
@@ -130,8 +131,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
         Some(value)
     }
 
-    /// Removes the rows that `keep` refuses, telling `dropped` of each. Leaves that lose nothing are
-    /// neither copied nor written.
+    /// Removes the rows that `keep` refuses, telling `dropped` of each. Leaves that lose nothing
+    /// are neither copied nor written.
     pub(crate) fn retain(&mut self, keep: impl Fn(&V) -> bool, mut dropped: impl FnMut(&V)) {
         for index in 0..self.leaves {
             if self.leaf(index).is_none_or(|leaf| leaf.iter().all(|(_, value)| keep(value))) {

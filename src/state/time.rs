@@ -11,9 +11,9 @@ const NANOS_PER_MS: u32 = 1_000_000;
 
 /// A wall-clock time, with the nanoseconds that its [`DateTime`] has.
 ///
-/// Its serde form is for records (postcard): a varint of `zigzag(ms since 2024) << 1 | flag`, followed
-/// only when the flag is set by a varint of the remaining nanoseconds. Every time comes back exactly,
-/// leap seconds too.
+/// Its serde form is for records (postcard): a varint of `zigzag(ms since 2024) << 1 | flag`,
+/// followed only when the flag is set by a varint of the remaining nanoseconds. Every time comes
+/// back exactly, leap seconds too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(DateTime<Utc>);
 

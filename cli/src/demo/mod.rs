@@ -1,5 +1,5 @@
-//! The demo: a program that remembers peers in three stores is killed in the middle of writing; then
-//! the same changes go through a power cut. Counts only what was acknowledged.
+//! The demo: a program that remembers peers in three stores is killed in the middle of writing;
+//! then the same changes go through a power cut. Counts only what was acknowledged.
 
 mod power;
 mod rivals;

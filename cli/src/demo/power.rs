@@ -1,4 +1,5 @@
-//! The same changes once more on a simulated disk that loses everything unsynced when the power fails.
+//! The same changes once more on a simulated disk that loses everything unsynced when the power
+//! fails.
 
 use std::{path::Path, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! The two usual answers, fed with the very changes that our store journals: one JSON file rewritten
-//! every 60 seconds, and one written on a clean exit.
+//! The two usual answers, fed with the very changes that our store journals: one JSON file
+//! rewritten every 60 seconds, and one written on a clean exit.
 
 use std::{
     io,

@@ -179,6 +179,12 @@ fn the_typed_functions_say_what_is_wrong() {
     assert!(string_to_multiaddr(&long).unwrap_err().to_string().len() < 400);
 }
 
+/// Text that looks like a multiaddr, and often is none.
+const PROTOCOLS: &str = concat!(
+    "(/(ip4|ip6|tcp|dns|unix|garlic32|p2p|onion|certhash|ws|x-parity-ws|memory)",
+    "(/[a-z0-9:.%]{0,60})?){1,4}"
+);
+
 proptest! {
     #[test]
     fn any_text_comes_back(text in any::<String>()) {
@@ -202,9 +208,7 @@ proptest! {
     }
 
     #[test]
-    fn any_protocols_come_back(
-        text in "(/(ip4|ip6|tcp|dns|unix|garlic32|p2p|onion|certhash|ws|x-parity-ws|memory)(/[a-z0-9:.%]{0,60})?){1,4}"
-    ) {
+    fn any_protocols_come_back(text in PROTOCOLS) {
         check_address(&text);
         string_to_multiaddr(&text).map(|address| address.to_string()).ok();
     }
