@@ -33,6 +33,7 @@
 //! the durability guarantees and the recovery table are in the `docs` folder of the repository.
 //!
 //! # Features
+//! - `registry` (default): the adapters that let any libp2p program use the store.
 //! - `testing`: a simulated disk that loses what was not synced, for tests of programs that use
 //!   the store.
 
@@ -47,6 +48,9 @@ mod snapshot;
 mod recovery;
 
 mod persistence;
+
+#[cfg(feature = "registry")]
+pub mod registry;
 
 #[cfg(feature = "testing")]
 pub mod testing;
