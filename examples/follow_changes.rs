@@ -1,4 +1,5 @@
-//! Following the journal: every change after a point, in order and without a gap, once it is durable.
+//! Following the journal: every change after a point, in order and without a gap, once it is
+//! durable.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;

@@ -1,5 +1,6 @@
-//! A plain libp2p node with the adapters: a behaviour, a record store for kademlia, and the recorder
-//! in the event loop. It meets another node on loopback, restarts, and dials it by its peer id.
+//! A plain libp2p node with the adapters: a behaviour, a record store for kademlia, and the
+//! recorder in the event loop. It meets another node on loopback, restarts, and dials it by its
+//! peer id.
 #![allow(clippy::print_stdout)]
 
 use std::{error::Error, path::Path, time::Duration};

@@ -248,6 +248,54 @@ async fn what_a_peer_says_of_itself_is_recorded_from_the_event_loop() {
 }
 
 #[tokio::test]
+async fn what_the_program_tells_the_store_itself_is_dialled_and_forgotten_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, recorder, key) = open(&dir.path().join("p2p-state.json"));
+    let mut node = swarm(&key, adapters::Behaviour::new(&recorder));
+    let mut other = stranger();
+    let (peer, address) = (*other.local_peer_id(), listen(&mut other).await);
+    store.addresses_added(&peer, &[address]).unwrap();
+    node.dial(peer).unwrap();
+    run(&mut node, &mut other, |node, _, _| node.is_connected(&peer)).await;
+    disconnect(&mut node, &mut other).await;
+    store.forget_peer(&peer).unwrap();
+    assert!(matches!(node.dial(peer), Err(DialError::NoAddresses)));
+    recorder.write_rest();
+    assert!(store.view().unwrap().peer(&peer).is_none(), "nothing brings it back");
+}
+
+#[tokio::test]
+async fn whom_to_ask_first_is_spread_over_networks_proven_first_and_never_banned() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = P2PStatePersistence::open(dir.path().join("p2p-state.json")).unwrap();
+    let add = |address: &str, is_verified: bool| {
+        let peer = PeerId::random();
+        store.peer_seen(&peer, &[address.parse().unwrap()]).unwrap();
+        store.peer_verified(&peer, is_verified).unwrap();
+        peer
+    };
+    let lonely = [
+        add("/ip4/198.51.100.1/tcp/1", true),
+        add("/ip6/2001:db8:1::1/tcp/1", true),
+        add("/dns4/node.example.org/tcp/1", true),
+    ];
+    for host in 1..=100 {
+        add(&format!("/ip4/192.0.2.{host}/tcp/1"), true);
+        add(&format!("/ip4/10.{host}.0.1/tcp/1"), false);
+    }
+    let banned = add("/ip4/203.0.113.1/tcp/1", true);
+    store.ban(&banned, LIMIT, "spam", "test").unwrap();
+    let view = store.view().unwrap();
+    let chosen = adapters::bootstrap_candidates(&view, 20, chrono::Utc::now());
+    assert_eq!(chosen.len(), 20);
+    assert!(lonely.iter().all(|peer| chosen[..4].iter().any(|(chosen, _)| chosen == peer)));
+    assert!(chosen.iter().all(|(peer, _)| *peer != banned));
+    let is_verified = |peer| view.peer(peer).unwrap().seen.as_ref().unwrap().verified;
+    assert!(chosen.iter().all(|(peer, _)| is_verified(peer)));
+    assert_eq!(adapters::bootstrap_candidates(&view, 1000, chrono::Utc::now()).len(), 203);
+}
+
+#[tokio::test]
 async fn an_event_loop_without_the_behaviour_records_the_swarm_too() {
     let dir = tempfile::tempdir().unwrap();
     let (store, recorder, key) = open(&dir.path().join("p2p-state.json"));

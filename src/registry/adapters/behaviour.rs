@@ -75,8 +75,8 @@ impl std::error::Error for Banned {}
 ///   there are, within [`Config::tick`](super::Config::tick). A ban is spoken on the store:
 ///   [`P2PStatePersistence::ban`].
 ///
-/// It speaks no protocol and never blocks. Put it first, so that a banned peer is refused before other
-/// behaviours make room for it.
+/// It speaks no protocol and never blocks. Put it first, so that a banned peer is refused before
+/// other behaviours make room for it.
 pub struct Behaviour {
     recorder: Recorder,
     store: P2PStatePersistence,

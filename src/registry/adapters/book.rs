@@ -120,6 +120,16 @@ impl Known {
         known
     }
 
+    /// Takes in addresses that the program itself put into the journal.
+    pub(super) fn adopt(&mut self, addresses: impl Iterator<Item = Multiaddr>, most: usize) {
+        for address in addresses {
+            let is_gone = self.gone.contains(&Address::from(&address));
+            if !is_gone && self.add(address.clone(), Source::Restored, most) == Added::New {
+                self.mark(&address, |known| known.in_journal = true);
+            }
+        }
+    }
+
     pub(super) fn position(&self, address: &Multiaddr) -> Option<usize> {
         self.addresses.iter().position(|known| known.address == *address)
     }
@@ -128,8 +138,8 @@ impl Known {
         self.journal.row
     }
 
-    /// Adds an address, or raises what is known of it. A full list takes a surer address in place of
-    /// its worst, and any in place of one that fails.
+    /// Adds an address, or raises what is known of it. A full list takes a surer address in place
+    /// of its worst, and any in place of one that fails.
     pub(super) fn add(&mut self, address: Multiaddr, source: Source, most: usize) -> Added {
         if let Some(known) = self.position(&address).and_then(|at| self.addresses.get_mut(at)) {
             // The peer's own word makes hearsay replaceable by its next word.
@@ -273,8 +283,8 @@ impl Known {
         changes
     }
 
-    /// The journal did not take this change: it waits again. To say again what the journal has costs
-    /// nothing, so all addresses count as missing.
+    /// The journal did not take this change: it waits again. To say again what the journal has
+    /// costs nothing, so all addresses count as missing.
     pub(super) fn unwrite(&mut self, change: &Change) {
         match change {
             Change::PeerSeen { .. } => {

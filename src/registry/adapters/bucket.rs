@@ -10,7 +10,8 @@ const MINUTE_MS: i64 = 60_000;
 
 /// Holds a minute's worth of tokens at most, and starts full.
 ///
-/// It keeps only the time at which it will be full again, so that it needs no timer and no fractions.
+/// It keeps only the time at which it will be full again, so that it needs no timer and no
+/// fractions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
     full_at_ms: i64,
@@ -41,7 +42,7 @@ impl Bucket {
         let token = (MINUTE_MS / i64::from(per_minute)).max(1);
         // Further off than a whole bucket only if the clock was set back: start afresh.
         let waits = self.full_at_ms.saturating_sub(now);
-        let from = if waits > MINUTE_MS || waits < 0 { now } else { self.full_at_ms };
+        let from = if (0..=MINUTE_MS).contains(&waits) { self.full_at_ms } else { now };
         let next = from.saturating_add(token);
         (next.saturating_sub(now) <= MINUTE_MS).then_some(next)
     }

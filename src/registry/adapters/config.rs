@@ -41,8 +41,8 @@ pub struct Config {
     pub failures_count_with: usize,
     /// Peers that are never evicted and whose addresses no failure removes (none).
     pub pinned: Vec<PeerId>,
-    /// Longest time until a ban spoken on the store closes the peer's connections (200 ms). Also how
-    /// often facts that wait are looked at.
+    /// Longest time until a ban spoken on the store closes the peer's connections (200 ms). Also
+    /// how often facts that wait are looked at.
     pub tick: Duration,
 }
 

@@ -14,14 +14,14 @@ use super::Fact;
 /// An event that [`Recorder::record`](super::Recorder::record) takes: that of a protocol, or of the
 /// swarm.
 ///
-/// | event | becomes |
-/// |---|---|
-/// | `identify::Event::Received` | the peer's addresses (instead of those it named before), agent and protocols, where they changed |
-/// | `kad::Event::RoutingUpdated` | addresses heard |
-/// | `kad::Event::RoutablePeer`, `PendingRoutablePeer` | addresses heard, soft |
-/// | `ping::Event` | a latency in memory; nothing is journaled |
-/// | `gossipsub::Event::Message`, `Subscribed` | the peer was seen, soft |
-/// | `SwarmEvent` | connections and dial failures; already told if a [`Behaviour`](super::Behaviour) is in the swarm |
+/// - `identify::Event::Received`: the peer's addresses (instead of those that it named before), its
+///   agent and its protocols, where they changed.
+/// - `kad::Event::RoutingUpdated`: addresses heard. `RoutablePeer` and `PendingRoutablePeer`: the
+///   same, soft.
+/// - `gossipsub::Event::Message` and `Subscribed`: the peer was seen, soft.
+/// - `ping::Event`: a latency, kept in memory. Nothing is journaled.
+/// - `SwarmEvent`: connections and failed dials, unless a [`Behaviour`](super::Behaviour) in the
+///   swarm has told them.
 ///
 /// Every other event becomes nothing. DHT records are the matter of [`KadStore`](super::KadStore).
 pub trait Record {

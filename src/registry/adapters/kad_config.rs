@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Limits of a [`KadStore`](super::KadStore). The first four are those of kademlia's own memory store.
+/// Limits of a [`KadStore`](super::KadStore). The first four are those of kademlia's own memory
+/// store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KadConfig {

@@ -39,8 +39,8 @@ impl Mirror {
         record.publisher == Some(self.local)
     }
 
-    /// The record to give up for another that lasts until `lasts` (`None` for one of ours, which goes
-    /// before all): an expired one, else the stranger's that expires first.
+    /// The record to give up for another that lasts until `lasts` (`None` for one of ours, which
+    /// goes before all): an expired one, else the stranger's that expires first.
     pub(super) fn spare_record(&self, lasts: Option<Instant>, now: Instant) -> Option<RecordKey> {
         let spare = self
             .records
@@ -69,7 +69,8 @@ impl Mirror {
         lasts.is_none_or(|lasts| end < (false, Some(lasts))).then(|| key.clone())
     }
 
-    /// The provider of a key to give up: an expired one, or for one of ours (`for_us`) any that is not.
+    /// The provider of a key to give up: an expired one, or for one of ours (`for_us`) any that is
+    /// not.
     pub(super) fn spare_provider(
         &self,
         key: &RecordKey,

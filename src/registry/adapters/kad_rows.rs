@@ -84,10 +84,12 @@ pub(super) fn wall_ms(expires: Instant, now: Instant, wall: Time) -> i64 {
     wall.get().timestamp_millis().saturating_add(left)
 }
 
-/// What is left of the time until `expires_ms`, of a row stored at `stored_at`: `None` if it is over.
+/// What is left of the time until `expires_ms`, of a row stored at `stored_at`: `None` if it is
+/// over.
 ///
-/// The wall clock may have been set meanwhile. Back: then no more is left than there was when the row
-/// was stored. Forward: then it is over too early, which the publisher mends by publishing again.
+/// The wall clock may have been set meanwhile. Back: then no more is left than there was when the
+/// row was stored. Forward: then it is over too early, which the publisher mends by publishing
+/// again.
 pub(super) fn time_left(
     expires_ms: i64,
     stored_at: Time,

@@ -25,17 +25,16 @@ const KEY_BYTES_MAX: usize = 2048;
 
 /// A [`RecordStore`] whose records and provider records survive a restart.
 ///
-/// It answers from memory and appends each change to the journal, without waiting for the disk. Await
-/// [`P2PStatePersistence::sync`] where a record must survive a power cut before you go on. Expiry
-/// is kept as wall-clock time: while the node is down it goes on, and what expired meanwhile is
-/// gone. When a limit is reached, what has expired goes first, then what a stranger published and
-/// expires first; what this node published stays.
+/// It answers from memory and appends each change to the journal, without waiting for the disk.
+/// Await [`P2PStatePersistence::sync`] where a record must survive a power cut before you go on.
+/// Expiry is kept as wall-clock time: while the node is down it goes on, and what expired meanwhile
+/// is gone. When a limit is reached, what has expired goes first, then what a stranger published
+/// and expires first; what this node published stays.
 ///
 /// # In the store
-/// | DHT key | value (postcard) |
-/// |---|---|
-/// | `kad/record/<key>` | variant 0: value, publisher as optional peer id bytes, optional expiry |
-/// | `kad/provider/<key>/<peer id>` | variant 1: list of addresses as multiaddr bytes, optional expiry |
+/// Values are postcard, variant 0 or 1 of an enum that only grows:
+/// - DHT key `kad/record/<key>`: 0, value, optional publisher (peer id bytes), optional expiry.
+/// - DHT key `kad/provider/<key>/<peer id>`: 1, addresses (multiaddr bytes each), optional expiry.
 ///
 /// `<key>` is the key in URL-safe base64 without padding; an expiry is milliseconds since the UNIX
 /// epoch. Other keys of the store are left alone.
@@ -79,8 +78,8 @@ impl KadStore {
         self.counters
     }
 
-    /// Appends records whose turn in the journal has come. Every change of the store does so for some;
-    /// call it now and then on a node that is otherwise quiet.
+    /// Appends records whose turn in the journal has come. Every change of the store does so for
+    /// some; call it now and then on a node that is otherwise quiet.
     pub fn write_due(&mut self) {
         self.retry(usize::MAX);
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use libp2p::PeerId;
+
 use super::{Config, Fact, Policy, bucket::is_past};
 use crate::{
     Error, ErrorKind, P2PStatePersistence,
@@ -40,7 +42,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         store: P2PStatePersistence,
-        local: libp2p::PeerId,
+        local: PeerId,
         config: Config,
     ) -> Result<Self, Error> {
         let policy = Policy::restored(local, config, store.view()?.state());
@@ -55,6 +57,12 @@ impl Keeper {
         let now = self.store.now();
         let changes = self.policy.observe(fact, now);
         self.append(changes, now);
+    }
+
+    pub(super) fn reconcile(&mut self, peer: &PeerId) {
+        if let Ok(view) = self.store.view() {
+            self.policy.reconcile(peer, view.peer(peer));
+        }
     }
 
     pub(super) fn tick(&mut self) {

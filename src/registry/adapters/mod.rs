@@ -21,17 +21,17 @@
 //! ```
 //!
 //! # What strangers can do
-//! All adapters but [`KadStore`], which has limits of its own, go through one [`Policy`]. It holds the
-//! number of peers and addresses to the limits of a [`Config`], writes a fact again only when it
-//! changed, gathers soft facts (such as "seen again") for a minute, and writes no more records for
-//! a peer, and for all of them together, than a token bucket gives. What waits for its turn is held
-//! in memory, once, however often it is told. Nothing here blocks or syncs inside a poll: changes
-//! are appended to the journal, whose own thread syncs them within
+//! All adapters but [`KadStore`], which has limits of its own, go through one [`Policy`]. It holds
+//! the number of peers and addresses to the limits of a [`Config`], writes a fact again only when
+//! it changed, gathers soft facts (such as "seen again") for a minute, and writes no more records
+//! for a peer, and for all of them together, than a token bucket gives. What waits for its turn is
+//! held in memory, once, however often it is told. Nothing here blocks or syncs inside a poll:
+//! changes are appended to the journal, whose own thread syncs them within
 //! [`sync_within`](crate::Builder::sync_within). When the journal is full they wait, too.
 //!
 //! # Two at a time
-//! Use either [`Behaviour`] with its [`Recorder`], or [`PeerStore`]. Both on one store work, but each
-//! has its own buckets and its own idea of which addresses failed.
+//! Use either [`Behaviour`] with its [`Recorder`], or [`PeerStore`]. Both on one store work, but
+//! each has its own buckets and its own idea of which addresses failed.
 
 mod behaviour;
 mod book;

@@ -4,8 +4,9 @@ use std::net::Ipv6Addr;
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
-/// The address as it is remembered: without the `/p2p/<peer>` that some sources append and others do
-/// not. `None` if it names another peer, cannot be dialled, or is longer than `bytes_max` as text.
+/// The address as it is remembered: without the `/p2p/<peer>` that some sources append and others
+/// do not. `None` if it names another peer, cannot be dialled, or is longer than `bytes_max` as
+/// text.
 #[must_use]
 pub fn normal_address(peer: &PeerId, address: &Multiaddr, bytes_max: usize) -> Option<Multiaddr> {
     // What is absurd already in bytes is not written out only to be measured.

@@ -35,6 +35,9 @@ pub type StoreEvent = Note;
 /// whatever it evicts. The trait has no way to refuse a connection: to have bans enforced use
 /// [`Behaviour`](super::Behaviour).
 ///
+/// It answers from its own memory: peers that the program appends to the store by itself are known
+/// to it after the next start.
+///
 /// Dropping it appends what waited for its turn.
 pub struct PeerStore {
     keeper: Keeper,
@@ -53,8 +56,8 @@ impl PeerStore {
         Ok(Self { keeper, timer })
     }
 
-    /// Remembers what an event of a protocol says about peers; see [`Record`]. Those of the swarm come
-    /// through the trait already and are passed over.
+    /// Remembers what an event of a protocol says about peers; see [`Record`]. Those of the swarm
+    /// come through the trait already and are passed over.
     pub fn record<E: Record>(&mut self, event: &E) {
         if !E::IS_TOLD_BY_BEHAVIOUR {
             event.facts(&mut |fact| self.keeper.observe(fact));

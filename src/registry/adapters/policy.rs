@@ -77,12 +77,13 @@ pub enum Note {
     },
 }
 
-/// Turns facts into [`Change`]s: limits, coalescing, token buckets, removal after failures, eviction.
+/// Turns facts into [`Change`]s: limits, coalescing, token buckets, removal after failures,
+/// eviction.
 ///
-/// Plain data: it reads no clock and touches no disk, so that its rules can be tested without a swarm.
-/// It holds what it knows of each peer, and of that what the journal does not have yet. Every call
-/// that returns changes expects them to be appended, in order; what the journal refuses is given
-/// back with [`refused`](Self::refused).
+/// Plain data: it reads no clock and touches no disk, so that its rules can be tested without a
+/// swarm. It holds what it knows of each peer, and of that what the journal does not have yet.
+/// Every call that returns changes expects them to be appended, in order; what the journal refuses
+/// is given back with [`refused`](Self::refused).
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub(super) config: Config,
@@ -119,8 +120,9 @@ impl Policy {
         }
     }
 
-    /// A policy that knows the peers of a state. Where those are more than the limits allow it takes
-    /// the best: those we reached, then those seen last. The rest stays in the store untouched.
+    /// A policy that knows the peers of a state. Where those are more than the limits allow it
+    /// takes the best: those we reached, then those seen last. The rest stays in the store
+    /// untouched.
     #[must_use]
     pub fn restored(local: PeerId, config: Config, state: &State) -> Self {
         let mut policy = Self::new(local, config);

@@ -14,8 +14,8 @@ use libp2p::{Multiaddr, PeerId};
 use super::{Config, Counters, Fact, Record, keeper::Keeper};
 use crate::{Error, P2PStatePersistence};
 
-/// Remembers what a swarm learns, within the limits of a [`Config`]. Cheap to clone; all clones share
-/// the limits.
+/// Remembers what a swarm learns, within the limits of a [`Config`]. Cheap to clone; all clones
+/// share the limits.
 ///
 /// ```
 /// # use peer_journal::{P2PStatePersistence, registry::adapters::{Config, Recorder}};
@@ -48,8 +48,8 @@ impl Recorder {
         Ok(Self(Arc::new(Shared { keeper, has_behaviour: AtomicBool::new(false) })))
     }
 
-    /// Remembers what the event says about peers; see [`Record`] for what that is. Never blocks on the
-    /// disk. Events of the swarm are passed over when a [`Behaviour`](super::Behaviour) of this
+    /// Remembers what the event says about peers; see [`Record`] for what that is. Never blocks on
+    /// the disk. Events of the swarm are passed over when a [`Behaviour`](super::Behaviour) of this
     /// recorder is in the swarm and has told them already.
     pub fn record<E: Record>(&self, event: &E) {
         if E::IS_TOLD_BY_BEHAVIOUR && self.0.has_behaviour.load(Ordering::Relaxed) {
@@ -63,10 +63,12 @@ impl Recorder {
         self.keeper().observe(fact);
     }
 
-    /// The addresses remembered for a peer, the best first.
+    /// The addresses remembered for a peer, the best first; also those that the program itself put
+    /// into the store.
     #[must_use]
     pub fn addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
-        let keeper = self.keeper();
+        let mut keeper = self.keeper();
+        keeper.reconcile(peer);
         keeper.policy.addresses(peer).into_iter().flatten().cloned().collect()
     }
 
@@ -94,8 +96,8 @@ impl Recorder {
         self.keeper().store().clone()
     }
 
-    /// Appends the facts whose turn has come. A [`Behaviour`](super::Behaviour) does this by itself; a
-    /// program without one calls it every second or so.
+    /// Appends the facts whose turn has come. A [`Behaviour`](super::Behaviour) does this by
+    /// itself; a program without one calls it every second or so.
     pub fn write_due(&self) {
         self.keeper().tick();
     }

@@ -26,8 +26,8 @@ enum Network {
 }
 
 /// At most `most` remembered peers to dial, each with up to eight addresses: peers that we reached
-/// before those that we only heard of, those seen last first, in turn from every network (/16 of IPv4,
-/// /48 of IPv6, domain), so that the owner of one network cannot fill the list. Banned peers
+/// before those that we only heard of, those seen last first, in turn from every network (/16 of
+/// IPv4, /48 of IPv6, domain), so that the owner of one network cannot fill the list. Banned peers
 /// and peers without an address are left out.
 ///
 /// Mix them with bootstrap nodes of your own choice: a node that only asks whom it knows stays in
@@ -76,8 +76,8 @@ pub fn bootstrap_candidates(
     chosen
 }
 
-/// Gives kademlia at most `most` remembered peers, chosen as by [`bootstrap_candidates`]; returns how
-/// many its routing table was given. Follow it with `kad.bootstrap()`.
+/// Gives kademlia at most `most` remembered peers, chosen as by [`bootstrap_candidates`]; returns
+/// how many its routing table was given. Follow it with `kad.bootstrap()`.
 pub fn seed_kad<S>(
     view: &View,
     kad: &mut kad::Behaviour<S>,

@@ -5,7 +5,7 @@ use libp2p::{Multiaddr, PeerId};
 use super::{Added, Known, NOTES_MAX, Note, Policy, VICTIMS};
 use crate::{
     registry::adapters::normal::normal_address,
-    state::{Change, Profile, Time},
+    state::{AddressRef, Change, PeerEntry, Profile, Time},
 };
 
 impl Policy {
@@ -28,6 +28,40 @@ impl Policy {
         let known = self.book.get_mut(peer)?;
         known.touched = now;
         Some(known)
+    }
+
+    /// Brings the book in line with what the store says of a peer, for programs that also write to
+    /// the store themselves: it learns of peers and addresses that they added, and forgets a peer
+    /// that they forgot.
+    pub fn reconcile(&mut self, peer: &PeerId, entry: Option<&PeerEntry>) {
+        let row = entry.and_then(|entry| entry.seen.as_ref().map(|row| (entry, row)));
+        let Some((entry, row)) = row.filter(|_| *peer != self.local) else {
+            let is_forgotten = |known: &Known| known.in_journal() && known.connections == 0;
+            if self.book.get(peer).is_some_and(is_forgotten) {
+                let known = self.book.remove(peer);
+                let was_unverified = known.is_some_and(|known| !known.verified);
+                self.unverified = self.unverified.saturating_sub(usize::from(was_unverified));
+                self.waiting.remove(peer);
+            }
+            return;
+        };
+        let keep = |address: &Multiaddr| self.normal(peer, address);
+        if let Some(known) = self.book.get(peer) {
+            let most = self.most_addresses(known.verified || row.verified);
+            let written = row.addresses.iter().filter_map(AddressRef::to_multiaddr);
+            let normal: Vec<Multiaddr> = written.filter_map(|address| keep(&address)).collect();
+            if let Some(known) = self.book.get_mut(peer) {
+                known.adopt(normal.into_iter(), most);
+            }
+        } else if self.book.len() < self.config.peers {
+            let most = self.most_addresses(row.verified);
+            let known = Known::restored(row, entry.profile.as_ref(), keep, most);
+            if known.waits() {
+                self.waiting.insert(*peer);
+            }
+            self.unverified += usize::from(!known.verified);
+            self.book.insert(*peer, known);
+        }
     }
 
     /// Drops one peer; the unverified go first, then the verified if they may, the oldest first.
