@@ -34,6 +34,7 @@
 //! repository.
 //!
 //! # Features
+//! - `registry` (default): the adapters that let any libp2p program use the store.
 //! - `testing`: a simulated disk that loses what was not synced, for tests of programs that use
 //!   the store.
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
@@ -49,6 +50,9 @@ mod snapshot;
 mod recovery;
 
 mod persistence;
+
+#[cfg(feature = "registry")]
+pub mod registry;
 
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -208,7 +208,7 @@ impl P2PStatePersistence {
     }
 
     /// Now, to the millisecond: all that the facts need, and shorter in the journal.
-    fn now(&self) -> Time {
+    pub(crate) fn now(&self) -> Time {
         let now = (self.shared().options.clock)();
         let whole = chrono::DateTime::from_timestamp_millis(now.timestamp_millis());
         whole.unwrap_or(now).into()
