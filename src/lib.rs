@@ -33,6 +33,7 @@
 //! the durability guarantees and the recovery table are in the `docs` folder of the repository.
 //!
 //! # Features
+//! - `registry` (default): `P2PRegistry`, a libp2p node built on the store.
 //! - `testing`: a simulated disk that loses what was not synced, for tests of programs that use
 //!   the store.
 
@@ -47,6 +48,9 @@ mod snapshot;
 mod recovery;
 
 mod persistence;
+
+#[cfg(feature = "registry")]
+pub mod registry;
 
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -66,6 +70,8 @@ pub use recovery::{
     report::{Finding, Outcome, RecoveryReport},
     verdict::Verdict,
 };
+#[cfg(feature = "registry")]
+pub use registry::{P2PConfig, P2PRegistry};
 pub use state::{
     Change, P2PState, SerializedCacheEntry, SerializedDHTEntry, SerializedGeoLocation,
     SerializedPeer, SerializedReputation, multiaddr_to_string, peer_id_to_string,
