@@ -22,10 +22,8 @@ impl NodeTask {
             SwarmEvent::Behaviour(ProtocolsEvent::Identify(event)) => self.on_identify(event),
             SwarmEvent::Behaviour(ProtocolsEvent::Kad(event)) => self.on_kad(event),
             SwarmEvent::Behaviour(ProtocolsEvent::Gossip(event)) => self.on_gossip(event),
-            SwarmEvent::Behaviour(ProtocolsEvent::Ping(event)) => {
-                if event.result.is_ok() {
-                    self.recorder.pinged(&event.peer);
-                }
+            SwarmEvent::Behaviour(ProtocolsEvent::Ping(event)) if event.result.is_ok() => {
+                self.recorder.pinged(&event.peer);
             }
             SwarmEvent::ConnectionEstablished {
                 peer_id,

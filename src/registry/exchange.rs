@@ -3,17 +3,13 @@
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use libp2p::{
-    gossipsub::{self, MessageAcceptance},
-    kad::{self, Quorum, Record, store::RecordStore},
-};
+use libp2p::kad::{self, Quorum, Record, store::RecordStore};
 use libp2p_identity::PeerId;
 
 use super::{
-    addresses::cut,
     commands::{Published, Reply, answer},
     node::NodeTask,
-    package::{Announcement, Checked, Package, PackageInfo, PackageSource, check_id},
+    package::{Announcement, Checked, Package, PackageSource, check_id},
     shelf::{Stored, Verdict, no_room, record_key},
 };
 use crate::{
@@ -34,7 +30,13 @@ pub(super) struct GetWait {
 /// A package on its way to other nodes, and who waits for the outcome.
 pub(super) struct PutWait {
     id: String,
-    publisher: Option<(Ack, Published, Reply<(Ack, Published)>)>,
+    publisher: Option<Waiting>,
+}
+
+struct Waiting {
+    ack: Ack,
+    published: Published,
+    reply: Reply<(Ack, Published)>,
 }
 
 impl NodeTask {
@@ -44,7 +46,7 @@ impl NodeTask {
                 let announced = self.announce(&package.announcement());
                 let id = package.info.id.clone();
                 let published = Published { info: package.info, replicas: 0, announced };
-                let publisher = Some((ack, published, reply));
+                let publisher = Some(Waiting { ack, published, reply });
                 self.puts.insert(query, PutWait { id, publisher });
             }
             Err(error) => answer(reply, Err(error)),
@@ -203,7 +205,7 @@ impl NodeTask {
         } else {
             self.replicate_at = Instant::now() + REPLICATE_AFTER;
         }
-        if let Some((ack, published, reply)) = publisher {
+        if let Some(Waiting { ack, published, reply }) = publisher {
             answer(reply, Ok((ack, Published { replicas, ..published })));
         }
     }

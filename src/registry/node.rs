@@ -329,7 +329,7 @@ impl NodeTask {
             self.replicate_next();
         }
         self.lift_expired_bans();
-        if self.rounds % SWEEP_ROUNDS == 0 {
+        if self.rounds.is_multiple_of(SWEEP_ROUNDS) {
             self.drop_expired();
         }
     }
