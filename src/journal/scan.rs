@@ -204,7 +204,7 @@ mod tests {
             found.runs,
             [Run { first: Lsn::new(1), last: Lsn::new(3), start: 0, end: starts[3] }]
         );
-        assert_eq!(found.damage, []);
+        assert!(found.damage.is_empty());
         assert_eq!(found.seal.unwrap().last_lsn, Lsn::new(3));
         assert_eq!(found.vouched, Lsn::new(3));
         assert_eq!(found.record_count, 3);
@@ -238,7 +238,7 @@ mod tests {
             let mut bytes = bytes.clone();
             bytes.extend_from_slice(&vec![0; tail]);
             let found = scanned(&bytes);
-            assert_eq!(found.damage, [], "tail {tail}");
+            assert!(found.damage.is_empty(), "tail {tail}");
             assert_eq!(found.runs[0].end, len);
         }
     }
@@ -279,7 +279,7 @@ mod tests {
     fn a_leap_in_numbers_starts_a_new_run() {
         let (bytes, starts) = segment(&[1, 2, 6, 7], false);
         let found = scanned(&bytes);
-        assert_eq!(found.damage, []);
+        assert!(found.damage.is_empty());
         assert_eq!(found.runs.len(), 2);
         assert_eq!((found.runs[1].first, found.runs[1].start), (Lsn::new(6), starts[2]));
     }

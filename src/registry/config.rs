@@ -28,8 +28,8 @@ pub struct P2PConfig {
     pub listen_addresses: Vec<Multiaddr>,
     /// Longest time that a query may take (default 30 s).
     pub query_timeout: Duration,
-    /// The identity of the node. `None`, the default, makes a new one: keep it in a file of your own
-    /// to have the same peer id after a restart.
+    /// The identity of the node. `None`, the default, makes a new one: keep it in a file of your
+    /// own to have the same peer id after a restart.
     pub keypair: Option<Keypair>,
     /// The state file. `None`, the default, is `~/.ggen/p2p-state.json`.
     pub state_file: Option<PathBuf>,
@@ -116,8 +116,8 @@ impl P2PConfig {
 /// Limits on what other peers may cause: rows, bytes and records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryLimits {
-    /// Peers remembered (10,000). Past it peers are evicted: those never spoken to first, the oldest
-    /// first, then those of the lowest score; never banned, connected or bootstrap ones.
+    /// Peers remembered (10,000). Past it peers are evicted: those never spoken to first, the
+    /// oldest first, then those of the lowest score; never banned, connected or bootstrap ones.
     pub peers: usize,
     /// Of these, peers that we only heard of (5000).
     pub peers_unverified: usize,

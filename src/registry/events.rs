@@ -193,7 +193,11 @@ impl NodeTask {
 
     fn on_kad(&mut self, event: kad::Event) {
         match event {
-            kad::Event::RoutingUpdated { peer, addresses, .. } => {
+            kad::Event::RoutingUpdated { peer, addresses, is_new_peer, .. } => {
+                if is_new_peer {
+                    // Somebody new may take the packages that nobody took so far.
+                    self.replicate_at = std::time::Instant::now();
+                }
                 self.recorder.heard(&peer, addresses.iter());
             }
             kad::Event::InboundRequest {

@@ -8,8 +8,8 @@ use crate::state::{PeerEntry, PeerKey, State, Time};
 /// Peers evicted at once: looking through all of them for each new one would be slow.
 const AT_ONCE: usize = 64;
 
-/// The peers that make room for `new` more: none while there is room, else those never spoken to, the
-/// oldest first, then those of the lowest score. Never a banned one, nor one to `keep`.
+/// The peers that make room for `new` more: none while there is room, else those never spoken to,
+/// the oldest first, then those of the lowest score. Never a banned one, nor one to `keep`.
 pub(super) fn victims(
     state: &State,
     limits: &RegistryLimits,

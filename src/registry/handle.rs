@@ -31,9 +31,8 @@ const REPLY_SLACK: Duration = Duration::from_secs(5);
 /// [`shutdown`](Self::shutdown) or until the last handle is dropped; either way it then saves and
 /// closes the store.
 ///
-/// # Cancel safety
-/// Of every call: once polled, what was asked is done even if the future is dropped; only the answer is
-/// lost.
+/// # Cancel safety Of every call: once polled, what was asked is done even if the future is
+/// dropped; only the answer is lost.
 #[derive(Clone, Debug)]
 pub struct P2PRegistry {
     pub(super) commands: mpsc::Sender<Command>,
@@ -69,9 +68,9 @@ pub struct RegistryStatus {
 }
 
 impl P2PRegistry {
-    /// Opens the store, starts its auto-save, and starts the node: it begins to dial remembered peers
-    /// and bootstrap nodes, a few at a time. It listens once [`start_listening`](Self::start_listening)
-    /// is called.
+    /// Opens the store, starts its auto-save, and starts the node: it begins to dial remembered
+    /// peers and bootstrap nodes, a few at a time. It listens once
+    /// [`start_listening`](Self::start_listening) is called.
     ///
     /// # Errors
     /// `Invalid` for a configuration that cannot work or outside a tokio runtime; the errors of
@@ -95,7 +94,8 @@ impl P2PRegistry {
         self.local
     }
 
-    /// The store that the registry writes to: to follow its changes, look at its rows, or append to it.
+    /// The store that the registry writes to: to follow its changes, look at its rows, or append to
+    /// it.
     #[must_use]
     pub fn store(&self) -> &P2PStatePersistence {
         &self.store
@@ -146,13 +146,12 @@ impl P2PRegistry {
     }
 
     /// Publishes a package, or a newer version of it: signs it, stores it here and in the DHT, and
-    /// announces it. It is durable here when the call returns, also if no other node could be reached;
-    /// it is handed over as soon as one is.
+    /// announces it. It is durable here when the call returns, also if no other node could be
+    /// reached; it is handed over as soon as one is.
     ///
-    /// # Errors
-    /// `Limit` if the payload is larger than `limits.package_bytes`; `Invalid` for an id, version or
-    /// description that breaks a rule, or an id that belongs to another publisher; `Degraded` if the
-    /// disk refuses.
+    /// # Errors `Limit` if the payload is larger than `limits.package_bytes`; `Invalid` for an id,
+    /// version or description that breaks a rule, or an id that belongs to another publisher;
+    /// `Degraded` if the disk refuses.
     pub async fn publish_package(
         &self,
         id: &str,
@@ -169,8 +168,8 @@ impl P2PRegistry {
         Ok(published)
     }
 
-    /// Takes back a package of this node: here, and at all nodes that hear of it. Copies at nodes that
-    /// are away expire within `limits.dht_ttl`. Durable when it returns.
+    /// Takes back a package of this node: here, and at all nodes that hear of it. Copies at nodes
+    /// that are away expire within `limits.dht_ttl`. Durable when it returns.
     ///
     /// # Errors
     /// `Invalid` if this node does not publish it.
@@ -180,8 +179,8 @@ impl P2PRegistry {
         Ok(())
     }
 
-    /// Fetches a package: from the cache, else from this node's own store, else from the DHT. Whether
-    /// the peer that answered sent the package, and how long it took, counts towards its
+    /// Fetches a package: from the cache, else from this node's own store, else from the DHT.
+    /// Whether the peer that answered sent the package, and how long it took, counts towards its
     /// reputation. `None` if nobody has it.
     ///
     /// # Errors
@@ -215,9 +214,8 @@ impl P2PRegistry {
     /// Bans a peer for `duration` of wall-clock time: its connections are closed at once, and it is
     /// refused in both directions, also after a restart. Durable when it returns.
     ///
-    /// # Errors
-    /// `Invalid` for this node itself; `Limit` for a reason that is too long; `Degraded` if the disk
-    /// refuses, in which case the ban is in force but not durable yet.
+    /// # Errors `Invalid` for this node itself; `Limit` for a reason that is too long; `Degraded`
+    /// if the disk refuses, in which case the ban is in force but not durable yet.
     pub async fn ban(&self, peer: &PeerId, duration: Duration, reason: &str) -> Result<(), Error> {
         if *peer == self.local {
             return Err(Error::invalid("a node cannot ban itself").next("name another peer"));

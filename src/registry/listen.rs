@@ -7,8 +7,8 @@ use multiaddr::{Multiaddr, Protocol};
 
 use crate::{Error, ErrorKind};
 
-/// Refuses an address that somebody listens on. The transport shares its ports, so that two nodes of
-/// one user would both seem to have it, and each get some of the connections.
+/// Refuses an address that somebody listens on. The transport shares its ports, so that two nodes
+/// of one user would both seem to have it, and each get some of the connections.
 pub(super) fn check_free(address: &Multiaddr) -> Result<(), Error> {
     let mut protocols = address.iter();
     let ip = match protocols.next() {

@@ -3,8 +3,8 @@
 //! One task owns the swarm; handles ask it through a bounded channel. Reading order: [`config`],
 //! [`commands`], [`node`] (the task), [`events`] (what the swarm reports), [`recorder`] with
 //! [`pending`], [`budget`] and [`evict`] (what becomes a change, and what does not), [`seed`] and
-//! [`dial`] (whom to dial after a start), [`gate`] (bans), [`exchange`] and [`announce`] with [`package`], [`catalog`]
-//! and [`shelf`] (packages), [`score`](mod@score).
+//! [`dial`] (whom to dial after a start), [`gate`] (bans), [`exchange`] and [`announce`] with
+//! [`package`], [`catalog`] and [`shelf`] (packages), [`score`](mod@score).
 
 mod addresses;
 mod announce;

@@ -289,8 +289,8 @@ impl NodeTask {
         let limits = &self.config.limits;
         let skip = |peer: &PeerId| *peer == local || self.swarm.is_connected(peer);
         let remembered = seed::candidates(view.state(), limits, Utc::now().into(), dice, skip);
-        // Those that we only heard of enter the routing table, and so the answers to others, when they
-        // have said who they are.
+        // Those that we only heard of enter the routing table, and so the answers to others, when
+        // they have said who they are.
         for candidate in remembered.iter().filter(|candidate| candidate.verified) {
             for address in &candidate.addresses {
                 self.swarm.behaviour_mut().kad.add_address(&candidate.peer, address.clone());
@@ -352,7 +352,10 @@ pub(super) fn dial_text(error: &DialError) -> String {
             texts.join(", ")
         }
         DialError::WrongPeerId { obtained, .. } => format!("peer {obtained} is there instead"),
-        DialError::Denied { cause } => format!("refused here: {cause}"),
+        DialError::Denied { cause } => match std::error::Error::source(cause) {
+            Some(why) => format!("refused here: {why}"),
+            None => format!("refused here: {cause}"),
+        },
         error => error.to_string(),
     };
     text.escape_debug().to_string()

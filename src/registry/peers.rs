@@ -22,9 +22,9 @@ pub struct RankedPeer {
 }
 
 impl P2PRegistry {
-    /// The peers with at least `min_reputation`, the best first, at most `limit`. Only those that we
-    /// spoke to or fetched from count: of the others nothing is known. `my_location` stands in for
-    /// the node's own; with `None` the own one is used, if it was set.
+    /// The peers with at least `min_reputation`, the best first, at most `limit`. Only those that
+    /// we spoke to or fetched from count: of the others nothing is known. `my_location` stands in
+    /// for the node's own; with `None` the own one is used, if it was set.
     ///
     /// # Errors
     /// `Invalid` for a location that is not on earth.

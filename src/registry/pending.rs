@@ -10,8 +10,8 @@ use crate::state::{Address, AddressRef, Change, Peer, PeerKey, State, Time};
 
 type Profile = (Option<Box<str>>, Vec<Box<str>>);
 
-/// News about one peer that are not written yet. They replace or join each other, so that any number
-/// of events takes the room of one.
+/// News about one peer that are not written yet. They replace or join each other, so that any
+/// number of events takes the room of one.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) seen: Option<Time>,

@@ -2,8 +2,9 @@
 //! coalesced, which is none at all.
 //!
 //! Every event first lands in the peer's [`Pending`]. A hard event then writes it as one record, if
-//! the peer has a token left; everything else goes out with the next coalesced write, all peers in one
-//! record. What is already known is never written again. A failed dial is only counted, in memory.
+//! the peer has a token left; everything else goes out with the next coalesced write, all peers in
+//! one record. What is already known is never written again. A failed dial is only counted, in
+//! memory.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -367,7 +368,8 @@ impl Recorder {
         self.pinned.contains(peer)
     }
 
-    /// Evicts peers until `new` more fit. Each eviction is journaled, or replay would bring it back.
+    /// Evicts peers until `new` more fit. Each eviction is journaled, or replay would bring it
+    /// back.
     fn make_room(&mut self, state: &State, new: usize) {
         if new == 0 {
             return;

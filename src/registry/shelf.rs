@@ -1,6 +1,7 @@
 //! The shelf: the packages that this node publishes, and those of others that it keeps for the DHT.
 //!
-//! The payloads are in the DHT's record store and, durable, in the state; here is what to decide by.
+//! The payloads are in the DHT's record store and, durable, in the state; here is what to decide
+//! by.
 
 use std::{
     collections::BTreeMap,

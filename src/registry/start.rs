@@ -136,7 +136,8 @@ impl Restored {
     }
 }
 
-/// Remembers the bootstrap nodes of the configuration; what cannot be one is an error that names it.
+/// Remembers the bootstrap nodes of the configuration; what cannot be one is an error that names
+/// it.
 fn bootstrap_changes(
     config: &P2PConfig,
     store: &P2PStatePersistence,
