@@ -30,6 +30,9 @@ mod seed;
 mod shelf;
 mod start;
 
+/// The identity of a node, from libp2p.
+pub use libp2p::identity::Keypair;
+
 pub use commands::{Bootstrapped, Published};
 pub use config::{P2PConfig, PACKAGES_TOPIC, RegistryLimits};
 pub use handle::{P2PRegistry, RegistryStatus};
