@@ -33,6 +33,9 @@ pub enum ErrorKind {
     /// The records asked for were compacted away: take a [`View`](crate::View) and follow from its
     /// LSN.
     Compacted,
+    /// No peer did what was asked, or none in time: check the connection and the peers, then try
+    /// again.
+    Network,
 }
 
 impl ErrorKind {
@@ -50,6 +53,7 @@ impl ErrorKind {
             Self::NewerVersion => "newer version",
             Self::Closed => "closed",
             Self::Compacted => "compacted",
+            Self::Network => "network",
         }
     }
 }

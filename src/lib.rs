@@ -34,7 +34,8 @@
 //! repository.
 //!
 //! # Features
-//! - `registry` (default): the adapters that let any libp2p program use the store.
+//! - `registry` (default): [`P2PRegistry`], a libp2p node built on the store, and the
+//!   [adapters](registry::adapters) that let any other libp2p program use it.
 //! - `testing`: a simulated disk that loses what was not synced, for tests of programs that use
 //!   the store.
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
@@ -66,6 +67,8 @@ pub use persistence::{
     Ack, Builder, Changes, Inspection, P2PStatePersistence, Recorded, Status, View, inspect,
     seal_snapshot,
 };
+#[cfg(feature = "registry")]
+pub use registry::{P2PConfig, P2PRegistry};
 pub use recovery::{
     OnDamage,
     plan::LsnRange,

@@ -1,37 +1,38 @@
-//! The `peer-journal` command, on the public API of the library only.
+//! The `peer-journal` command.
 //!
-//! Data goes to stdout, everything else to stderr.
+//! Data goes to standard output, everything else to standard error.
 
 mod demo;
-mod outcome;
+mod failure;
+mod identity;
+mod node;
+mod out;
 
 use std::{
-    io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
-use outcome::Failure;
+use failure::Failure;
 
 const EXIT_CODES: &str =
     "Exit codes: 0 done, 1 finding, 2 usage, 3 unrecoverable, 4 I/O, 5 locked, 6 newer format";
 
-/// A memory for a libp2p node that survives crashes.
-#[derive(Parser)]
-#[command(
-    name = "peer-journal",
-    version,
-    after_help = EXIT_CODES
-)]
+/// A memory for libp2p nodes that survives crashes.
+#[derive(Debug, Parser)]
+#[command(name = "peer-journal", version, about, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a node that remembers, until Ctrl-C or SIGTERM
+    Node(node::Args),
     /// Kill a writing program and cut its power, and count what three stores kept
     ///
     /// Works in a fresh folder under the system's temporary folder, uses no network, takes a few
@@ -57,7 +58,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = Cli::parse();
+    log_to_stderr();
+    let done = match cli.command {
+        Command::Node(args) => node::run(args),
         Command::Demo { kill_after } => demo::run(kill_after),
         Command::Seal { file } => seal(&file),
         Command::DemoWriter { dir } => demo::writer::run(&dir),
@@ -65,24 +69,25 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // If stderr is closed as well, the exit code has to say it all.
-            let _told: io::Result<()> = writeln!(io::stderr(), "error: {}", failure.message);
-            ExitCode::from(failure.exit as u8)
+            out::note(format_args!("error: {failure}"));
+            failure.code()
         }
     }
 }
 
-fn seal(file: &std::path::Path) -> Result<(), Failure> {
+fn seal(file: &Path) -> Result<(), Failure> {
     peer_journal::seal_snapshot(file)?;
-    say(&format!("sealed {}\n", file.display()))
+    out::line(format_args!("sealed {}", file.display()))
 }
 
-/// Writes to stdout. A reader that has gone away is no failure of ours.
-fn say(text: &str) -> Result<(), Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::io("cannot write to stdout", &error))
-        }
-        _ => Ok(()),
-    }
+/// `RUST_LOG` chooses what is shown; warnings if it is not set.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr())
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .init();
 }

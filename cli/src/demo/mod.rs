@@ -17,7 +17,7 @@ use std::{
 
 use peer_journal::{P2PStatePersistence, vfs::OsVfs};
 
-use crate::{outcome::Failure, say};
+use crate::{Failure, out};
 use rivals::{Habit, kept};
 
 /// Give up on a writer that has acknowledged nothing for this long.
@@ -51,7 +51,7 @@ pub(crate) fn run(kill_after: Option<u64>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::io("cannot start the runtime", &error))?;
+        .map_err(|error| Failure::io("cannot start the runtime", error))?;
     let cut = runtime.block_on(async {
         let records = power::all_records(&store).await?;
         let count = usize::try_from(acknowledged).unwrap_or(usize::MAX);
@@ -59,16 +59,16 @@ pub(crate) fn run(kill_after: Option<u64>) -> Result<(), Failure> {
     })?;
     drop(store);
     progress("");
-    say(&format!(
+    out::line(format_args!(
         "{acknowledged} changes were acknowledged before the kill -9, {:.1} s into the run.\n\n\
-         {}\nOpening again took {:.1} ms: {report}\nThe files are in {}\n",
+         {}\nOpening again took {:.1} ms: {report}\nThe files are in {}",
         pause.as_secs_f64(),
         table(acknowledged, killed, cut),
         opening.as_secs_f64() * 1000.0,
         dir.display(),
     ))?;
     if killed.ours < acknowledged || cut.ours < acknowledged {
-        return Err(Failure::finding(
+        return Err(Failure::negative(
             "an acknowledged change is missing; please report it as a bug",
         ));
     }
@@ -102,25 +102,25 @@ fn table(acknowledged: u64, killed: Kept, cut: Kept) -> String {
 /// Starts the writer, counts what it acknowledges, and kills it after `pause`.
 fn write_and_kill(dir: &Path, pause: Duration) -> Result<u64, Failure> {
     let program = std::env::current_exe()
-        .map_err(|error| Failure::io("cannot find this program's own file", &error))?;
+        .map_err(|error| Failure::io("cannot find this program's own file", error))?;
     let mut child = Command::new(program)
         .arg("demo-writer")
         .arg(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|error| Failure::io("cannot start a child process", &error))?;
+        .map_err(|error| Failure::io("cannot start a child process", error))?;
     let acknowledged = count_lines(&mut child);
     let first = acknowledged.recv_timeout(PATIENCE);
     if first.is_ok() {
         thread::sleep(pause);
     }
     let killed = child.kill().and_then(|()| child.wait());
-    killed.map_err(|error| Failure::io("cannot kill the writer", &error))?;
+    killed.map_err(|error| Failure::io("cannot kill the writer", error))?;
     // The pipe is closed now: what is in it was acknowledged before the kill.
     match acknowledged.iter().last().or(first.ok()) {
         Some(lsn) => Ok(lsn),
-        None => Err(Failure::finding("the writer acknowledged nothing; see its message above")),
+        None => Err(Failure::negative("the writer acknowledged nothing; see its message above")),
     }
 }
 
@@ -148,7 +148,7 @@ fn fresh_dir() -> Result<PathBuf, Failure> {
     let name = format!("peer-journal-demo-{}-{}", std::process::id(), clock_nanos());
     let dir = std::env::temp_dir().join(name);
     fs::create_dir(&dir)
-        .map_err(|error| Failure::io(format!("cannot create {}", dir.display()), &error))?;
+        .map_err(|error| Failure::io(format!("cannot create {}", dir.display()), error))?;
     Ok(dir)
 }
 

@@ -13,7 +13,7 @@ use super::{
     rivals::{Habit, Rival, kept},
     state_file,
 };
-use crate::outcome::Failure;
+use crate::Failure;
 
 /// Replays `records` into the three stores on a simulated disk, cuts the power, and counts what a
 /// restart finds.

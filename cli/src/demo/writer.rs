@@ -12,7 +12,7 @@ use peer_journal::{
 };
 
 use super::rivals::{Habit, Rival};
-use crate::outcome::Failure;
+use crate::Failure;
 
 /// Tasks that append and wait for their acknowledgement.
 const TASKS: u64 = 16;
@@ -24,7 +24,7 @@ pub(crate) fn run(dir: &Path) -> Result<(), Failure> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Failure::io("cannot start the runtime", &error))?;
+        .map_err(|error| Failure::io("cannot start the runtime", error))?;
     runtime.block_on(write(dir))
 }
 
@@ -51,7 +51,7 @@ async fn write(dir: &Path) -> Result<(), Failure> {
         let elapsed = std::mem::replace(&mut told, Instant::now()).elapsed();
         for rival in &mut rivals {
             rival.apply(&recorded);
-            rival.tick(elapsed).map_err(|error| Failure::io("cannot write a JSON file", &error))?;
+            rival.tick(elapsed).map_err(|error| Failure::io("cannot write a JSON file", error))?;
         }
         // The stream shows only what is durable, so this line is an acknowledgement.
         if writeln!(io::stdout(), "{}", recorded.lsn).is_err() {
@@ -59,7 +59,7 @@ async fn write(dir: &Path) -> Result<(), Failure> {
         }
     }
     for rival in &mut rivals {
-        rival.exit().map_err(|error| Failure::io("cannot write a JSON file", &error))?;
+        rival.exit().map_err(|error| Failure::io("cannot write a JSON file", error))?;
     }
     Ok(store.close().await?)
 }
@@ -83,9 +83,9 @@ fn peer(number: u64) -> Result<PeerId, Failure> {
         let mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         bytes.extend_from_slice(&mixed.wrapping_add(part).to_be_bytes());
     }
-    PeerId::from_bytes(&bytes).map_err(|error| Failure::bug(&error))
+    PeerId::from_bytes(&bytes).map_err(|error| Failure::negative(format!("unexpected, please report it: {error}")))
 }
 
 fn address(number: u64) -> Result<Multiaddr, Failure> {
-    format!("/ip4/127.0.0.1/tcp/{}", 4000 + number).parse().map_err(|error| Failure::bug(&error))
+    format!("/ip4/127.0.0.1/tcp/{}", 4000 + number).parse().map_err(|error| Failure::negative(format!("unexpected, please report it: {error}")))
 }

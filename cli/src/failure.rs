@@ -1,0 +1,57 @@
+//! Why a command did not do what it was asked, and the exit code for it.
+
+use std::{fmt, io, process::ExitCode};
+
+use peer_journal::{Error, ErrorKind, MarketplaceError};
+
+/// A message, and what kind of failure it is.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    /// Something was not found, or did not work out.
+    pub(crate) fn negative(text: impl Into<String>) -> Self {
+        Self { code: 1, text: text.into() }
+    }
+
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self { code: 2, text: text.into() }
+    }
+
+    pub(crate) fn io(doing: impl fmt::Display, error: io::Error) -> Self {
+        Self { code: 4, text: format!("{doing}: {error}") }
+    }
+
+    pub(crate) fn code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match error.kind() {
+            ErrorKind::Invalid | ErrorKind::Limit => 2,
+            ErrorKind::Io | ErrorKind::Full | ErrorKind::Degraded => 4,
+            ErrorKind::Locked => 5,
+            ErrorKind::NewerVersion => 6,
+            ErrorKind::Corrupt => 3,
+            _ => 1,
+        };
+        Self { code, text: format!("{error:#}") }
+    }
+}
+
+impl From<MarketplaceError> for Failure {
+    fn from(error: MarketplaceError) -> Self {
+        Self { code: 4, text: error.to_string() }
+    }
+}

@@ -1,0 +1,26 @@
+//! Standard output and standard error, without a panic when a pipe is closed.
+
+use std::{
+    fmt,
+    io::{self, Write},
+};
+
+use crate::Failure;
+
+/// A line of data. That nobody reads it any more is no failure.
+pub(crate) fn line(text: fmt::Arguments<'_>) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::io("cannot write to standard output", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A line for the person at the terminal.
+pub(crate) fn note(text: fmt::Arguments<'_>) {
+    // Where standard error is gone there is nobody to tell.
+    writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
+}

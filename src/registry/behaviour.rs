@@ -1,0 +1,124 @@
+//! The protocols of the node, and how the swarm is put together.
+
+use std::{io, time::Duration};
+
+use libp2p::{
+    StreamProtocol, Swarm, SwarmBuilder, connection_limits, gossipsub, identify,
+    identity::Keypair,
+    kad::{self, store::MemoryStore},
+    noise, ping,
+    swarm::NetworkBehaviour,
+    tcp, yamux,
+};
+
+use super::{
+    P2PConfig, RegistryLimits,
+    gate::Gate,
+    package::{ANNOUNCEMENT_BYTES_MAX, ENVELOPE_BYTES_EXTRA},
+};
+use crate::Error;
+
+/// A network of its own: the default is the public one of IPFS.
+pub(super) const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/ggen/kad/1.0.0");
+/// Room in a kademlia message for what comes with a record: the closer peers and their addresses.
+const KAD_BYTES_EXTRA: usize = 64 << 10;
+/// Time that a connection which no protocol uses stays open.
+const IDLE: Duration = Duration::from_secs(300);
+/// Handshakes in either direction that are under way at once.
+const PENDING_CONNECTIONS: u32 = 64;
+/// Room in a gossip message for topic, signature and key.
+const GOSSIP_BYTES_EXTRA: usize = 3 << 10;
+
+/// The gate comes first, so that a banned peer costs the others nothing.
+#[derive(NetworkBehaviour)]
+pub(super) struct Protocols {
+    pub(super) gate: Gate,
+    pub(super) limits: connection_limits::Behaviour,
+    pub(super) identify: identify::Behaviour,
+    pub(super) kad: kad::Behaviour<MemoryStore>,
+    pub(super) gossip: gossipsub::Behaviour,
+    pub(super) ping: ping::Behaviour,
+}
+
+pub(super) fn swarm(key: &Keypair, config: &P2PConfig) -> Result<Swarm<Protocols>, Error> {
+    let protocols = protocols(key, config)?;
+    let built = SwarmBuilder::with_existing_identity(key.clone())
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .map_err(|error| setup("the noise handshake").because(error))?
+        .with_behaviour(|_| protocols)
+        .map_err(|_| setup("the protocols"))?
+        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE))
+        .build();
+    Ok(built)
+}
+
+fn protocols(key: &Keypair, config: &P2PConfig) -> Result<Protocols, Error> {
+    let local = key.public().to_peer_id();
+    let limits = &config.limits;
+    let agent = concat!("peer-journal/", env!("CARGO_PKG_VERSION")).to_owned();
+    // Its cache only serves other behaviours; the registry takes the addresses from the event.
+    let identify = identify::Config::new("/ggen/1.0.0".to_owned(), key.public())
+        .with_agent_version(agent)
+        .with_push_listen_addr_updates(true)
+        .with_cache_size(0);
+    let store = kad::store::MemoryStoreConfig {
+        // The registry keeps to its own limits; these leave room for the packages of this node.
+        max_records: limits.dht_records.saturating_mul(2),
+        max_value_bytes: record_bytes_max(limits).saturating_add(1),
+        ..Default::default()
+    };
+    let store = MemoryStore::with_config(local, store);
+    let mut kad = kad::Behaviour::with_config(local, store, kad_config(config));
+    let mode = if config.dht_server_mode { kad::Mode::Server } else { kad::Mode::Client };
+    kad.set_mode(Some(mode));
+    let gossip_config = gossipsub::ConfigBuilder::default()
+        .validation_mode(gossipsub::ValidationMode::Strict)
+        .validate_messages()
+        .max_transmit_size(ANNOUNCEMENT_BYTES_MAX + GOSSIP_BYTES_EXTRA)
+        .build()
+        .map_err(|error| setup("gossip").because(error))?;
+    let authenticity = gossipsub::MessageAuthenticity::Signed(key.clone());
+    let gossip = gossipsub::Behaviour::new(authenticity, gossip_config)
+        .map_err(|error| setup("gossip").because(io::Error::other(error)))?;
+    let connections = connection_limits::ConnectionLimits::default()
+        .with_max_pending_incoming(Some(PENDING_CONNECTIONS))
+        .with_max_pending_outgoing(Some(PENDING_CONNECTIONS))
+        .with_max_established_incoming(Some(limits.connections - limits.connections / 4))
+        .with_max_established(Some(limits.connections))
+        .with_max_established_per_peer(Some(limits.connections_per_peer));
+    Ok(Protocols {
+        gate: Gate::default(),
+        limits: connection_limits::Behaviour::new(connections),
+        identify: identify::Behaviour::new(identify),
+        kad,
+        gossip,
+        ping: ping::Behaviour::default(),
+    })
+}
+
+/// Largest value of a DHT record.
+pub(super) const fn record_bytes_max(limits: &RegistryLimits) -> usize {
+    limits.package_bytes.saturating_add(ENVELOPE_BYTES_EXTRA)
+}
+
+fn kad_config(config: &P2PConfig) -> kad::Config {
+    let limits = &config.limits;
+    let mut kad = kad::Config::new(KAD_PROTOCOL);
+    kad.set_query_timeout(config.query_timeout)
+        .set_substreams_timeout(config.query_timeout)
+        // The default of 16 KiB would cut off all but the smallest packages.
+        .set_max_packet_size(record_bytes_max(limits).saturating_add(KAD_BYTES_EXTRA))
+        .set_record_ttl(Some(limits.dht_ttl))
+        // Records are checked before they are kept.
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
+        // Addresses are checked and counted before they enter the routing table.
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
+        // A found package is cached by the registry, not pushed to strangers.
+        .set_caching(kad::Caching::Disabled);
+    kad
+}
+
+fn setup(what: &str) -> Error {
+    Error::invalid(format!("cannot set up {what} of the node")).next("check the key and the limits")
+}

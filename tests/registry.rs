@@ -1,0 +1,228 @@
+//! The registry as its users run it: real nodes on loopback that lose each other, crash the rules,
+//! and come back.
+#![cfg(feature = "registry")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "common/nodes.rs"]
+mod nodes;
+
+use std::time::Duration;
+
+use nodes::{Seat, connected, start, until, within};
+use peer_journal::{
+    ErrorKind, Multiaddr, P2PConfig, P2PRegistry, P2PStatePersistence,
+    registry::{PackageSource, RegistryLimits},
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_node_rejoins_from_memory_when_the_bootstrap_node_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let seats = ["boot", "b", "c"].map(|name| Seat::new(dir.path(), name));
+    let (boot, boot_at) = seats[0].start(&[]).await;
+    let (b, _) = seats[1].start(std::slice::from_ref(&boot_at)).await;
+    let (c, _) = seats[2].start(std::slice::from_ref(&boot_at)).await;
+    let joined = within(b.bootstrap()).await.unwrap();
+    assert_eq!(joined.connected, [boot.local_peer_id()]);
+    within(c.bootstrap()).await.unwrap();
+    let c_id = c.local_peer_id();
+    until("b remembers where c is", || async {
+        let view = b.store().view().unwrap();
+        let row = view.peer(&c_id).and_then(|entry| entry.seen.clone());
+        row.is_some_and(|row| !row.addresses.is_empty())
+    })
+    .await;
+    within(boot.shutdown()).await.unwrap();
+    within(b.shutdown()).await.unwrap();
+    until("c has noticed", || async { c.connected_peers().await.unwrap().is_empty() }).await;
+
+    // "Connected" is never restored: the new node starts alone.
+    let b = within(P2PRegistry::new(seats[1].config(&[]))).await.unwrap();
+    until("b is back with c", || connected(&b, &c_id)).await;
+    assert_eq!(b.local_peer_id(), seats[1].peer());
+    within(b.shutdown()).await.unwrap();
+    within(c.shutdown()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packages_are_published_fetched_searched_and_withdrawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let seats = ["a", "b", "c"].map(|name| Seat::new(dir.path(), name));
+    let (a, a_at) = seats[0].start(&[]).await;
+    let (b, _) = seats[1].start(std::slice::from_ref(&a_at)).await;
+    within(b.bootstrap()).await.unwrap();
+    until("a knows b in the DHT", || async { a.status().await.unwrap().routing_table > 0 }).await;
+    let payload = vec![7_u8; 1 << 20];
+    let published =
+        within(a.publish_package("web/rust", "1.2.0", "a web thing", &payload)).await.unwrap();
+    assert_eq!(published.replicas, 1, "{published:?}");
+    assert_eq!(published.info.publisher, a.local_peer_id());
+    let own = within(a.get_package("web/rust")).await.unwrap().unwrap();
+    assert_eq!((own.source, own.data.len()), (PackageSource::Local, payload.len()));
+
+    // A third node comes late, and hears of the package all the same.
+    let (c, _) = seats[2].start(std::slice::from_ref(&a_at)).await;
+    within(c.bootstrap()).await.unwrap();
+    until("c knows others in the DHT", || async { c.status().await.unwrap().routing_table > 0 })
+        .await;
+    until("c has heard of the package", || async {
+        !c.search_packages("WEB", 10).await.unwrap().is_empty()
+    })
+    .await;
+    let fetched = within(c.get_package("web/rust")).await.unwrap().unwrap();
+    assert_eq!((fetched.data, fetched.info.version.as_str()), (payload.clone(), "1.2.0"));
+    let PackageSource::Dht(answered) = fetched.source else { panic!("{:?}", fetched.source) };
+    let again = within(c.get_package("web/rust")).await.unwrap().unwrap();
+    assert_eq!((again.source, again.data), (PackageSource::Cache, payload));
+    let ranked = c.reputation(&answered).unwrap().unwrap();
+    assert_eq!(ranked.reputation.successful_retrievals, 1);
+    let best = c.select_best_peers(0.5, 10, None).unwrap();
+    assert!(best.iter().any(|peer| peer.peer == answered), "{best:?}");
+    assert!(within(c.get_package("unknown")).await.unwrap().is_none());
+
+    let refused = within(b.unpublish_package("web/rust")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+    let stolen = within(c.publish_package("web/rust", "9", "", b"mine")).await.unwrap_err();
+    assert!(stolen.to_string().contains("belongs to peer"), "{stolen}");
+    within(a.unpublish_package("web/rust")).await.unwrap();
+    for node in [&a, &b, &c] {
+        until("the package is gone", || async {
+            node.search_packages("web", 10).await.unwrap().is_empty()
+                && node.get_package("web/rust").await.unwrap().is_none()
+        })
+        .await;
+    }
+    for node in [a, b, c] {
+        within(node.shutdown()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packages_and_reputation_are_the_same_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let seats = ["a", "b"].map(|name| Seat::new(dir.path(), name));
+    let (a, a_at) = seats[0].start(&[]).await;
+    // Nobody is there to take it: it is handed over later.
+    let published = within(a.publish_package("lonely", "1", "", b"x")).await.unwrap();
+    assert_eq!((published.replicas, published.announced), (0, false));
+    let (b, _) = seats[1].start(std::slice::from_ref(&a_at)).await;
+    within(b.bootstrap()).await.unwrap();
+    until("b knows a in the DHT", || async { b.status().await.unwrap().routing_table > 0 }).await;
+    let a_id = a.local_peer_id();
+    until("b has fetched it", || async { b.get_package("lonely").await.unwrap().is_some() }).await;
+    until("b keeps it for the DHT", || async {
+        b.store().status().unwrap().counts.dht_entries == 1
+    })
+    .await;
+    let before = b.reputation(&a_id).unwrap();
+    let rows = b.store().view().unwrap().to_rows(chrono_epoch());
+    within(a.shutdown()).await.unwrap();
+    drop(b);
+    // The last handle is gone: the store is closed when its file can be opened again.
+    until("the store of b is free", || async {
+        P2PStatePersistence::open(&seats[1].state_file).is_ok()
+    })
+    .await;
+
+    let (b, _) = seats[1].start(&[]).await;
+    let after = b.store().view().unwrap().to_rows(chrono_epoch());
+    assert_eq!(after.reputation, rows.reputation);
+    assert_eq!(after.dht_entries, rows.dht_entries);
+    let after = b.reputation(&a_id).unwrap();
+    assert_eq!(after.map(|peer| peer.reputation), before.map(|peer| peer.reputation));
+    let found = within(b.search_packages("lonely", 1)).await.unwrap();
+    assert_eq!(found.len(), 1, "what it keeps it knows");
+    let (a, _) = seats[0].start(&[]).await;
+    assert_eq!(within(a.status()).await.unwrap().published_packages, 1);
+    let package = within(a.get_package("lonely")).await.unwrap().unwrap();
+    assert_eq!((package.source, package.data), (PackageSource::Local, b"x".to_vec()));
+}
+
+fn chrono_epoch() -> chrono::DateTime<chrono::Utc> {
+    chrono::DateTime::UNIX_EPOCH
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ban_closes_survives_a_restart_is_enforced_both_ways_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let seats = ["a", "b"].map(|name| Seat::new(dir.path(), name));
+    let (a, _) = seats[0].start(&[]).await;
+    let (b, b_at) = seats[1].start(&[]).await;
+    let (a_id, b_id) = (a.local_peer_id(), b.local_peer_id());
+    assert_eq!(within(a.dial(b_at.clone())).await.unwrap().connected, [b_id]);
+    within(a.ban(&b_id, HOUR, "spam \u{1b}[31m")).await.unwrap();
+    let status = a.store().status().unwrap();
+    assert_eq!(status.durable_through, status.last_lsn, "durable before it returned");
+    until("the connection is closed", || async { !connected(&a, &b_id).await }).await;
+    let own = within(a.ban(&a_id, HOUR, "")).await.unwrap_err();
+    assert_eq!(own.kind(), ErrorKind::Invalid);
+    within(a.shutdown()).await.unwrap();
+    until("b has noticed", || async { !connected(&b, &a_id).await }).await;
+
+    let (a, a_at) = seats[0].start(&[]).await;
+    let refused = within(a.dial(b_at.clone())).await.unwrap_err();
+    assert!(refused.to_string().contains("is banned"), "outbound: {refused}");
+    // To the dialling side a connection may seem up until the other one has refused it.
+    let inbound = within(b.dial(a_at.clone())).await;
+    until("b is turned away", || async { !connected(&b, &a_id).await }).await;
+    assert!(!connected(&a, &b_id).await, "inbound: {inbound:?}");
+    let refusals = within(a.status()).await.unwrap().counters.incoming_errors;
+    assert!(refusals >= 1, "the gate has said no");
+
+    within(a.unban(&b_id)).await.unwrap();
+    assert_eq!(within(a.dial(b_at.clone())).await.unwrap().connected, [b_id]);
+    within(a.ban(&b_id, Duration::from_secs(1), "a second")).await.unwrap();
+    until("the connection is closed again", || async { !connected(&a, &b_id).await }).await;
+    until("the ban has run out", || async {
+        a.dial(b_at.clone()).await.is_ok_and(|dialled| dialled.connected == [b_id])
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_input_is_a_clear_error_and_the_node_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let seat = Seat::new(dir.path(), "a");
+    let broken =
+        P2PConfig { bootstrap_nodes: vec!["/ip4/127.0.0.1".parse().unwrap()], ..seat.config(&[]) };
+    let error = within(P2PRegistry::new(broken)).await.unwrap_err();
+    assert!(error.to_string().contains("/ip4/127.0.0.1 cannot be dialled"), "{error}");
+
+    // A port where nobody answers, and one that is in use by somebody who is no node.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let dead: Multiaddr = format!("/ip4/127.0.0.1/tcp/{free}").parse().unwrap();
+    let limits = RegistryLimits { package_bytes: 1000, ..RegistryLimits::default() };
+    let config = P2PConfig { limits, ..seat.config(std::slice::from_ref(&dead)) };
+    let (node, _) = start(config).await;
+    let error = within(node.bootstrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network);
+    assert!(error.to_string().contains(&dead.to_string()), "{error}");
+    let error = within(node.listen_on(format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap())).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.io_kind(), Some(std::io::ErrorKind::AddrInUse), "{error:?}");
+    assert!(error.to_string().contains("give another port"), "{error}");
+    let error = within(node.listen_on("/memory/1".parse().unwrap())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    let own = node.listen_addresses().await.unwrap();
+    let shared = within(node.listen_on(own[0].clone())).await.unwrap_err();
+    assert!(shared.to_string().contains("give another port"), "two nodes on one port: {shared}");
+
+    let error = within(node.publish_package("big", "1", "", &[0; 1001])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    assert!(error.to_string().contains("1001 bytes; the limit is 1000"), "{error}");
+    for id in ["", "a b", "\u{1b}[2J"] {
+        let error = within(node.get_package(id)).await.unwrap_err();
+        assert!(!error.to_string().contains('\u{1b}'), "{error}");
+    }
+    let locked = within(P2PRegistry::new(seat.config(&[]))).await.unwrap_err();
+    assert!(locked.is_locked(), "{locked}");
+
+    within(node.publish_package("small", "1", "", &[0; 1000])).await.unwrap();
+    assert_eq!(node.listen_addresses().await.unwrap(), own, "it goes on");
+    within(node.shutdown()).await.unwrap();
+    assert_eq!(within(node.status()).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(within(node.shutdown()).await.unwrap_err().kind(), ErrorKind::Closed);
+}
