@@ -331,7 +331,8 @@ impl NodeTask {
             self.replicate_next();
         }
         self.lift_expired_bans();
-        if self.rounds.is_multiple_of(SWEEP_ROUNDS) {
+        if self.rounds >= SWEEP_ROUNDS {
+            self.rounds = 0;
             self.drop_expired();
         }
     }
