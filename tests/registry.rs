@@ -6,12 +6,16 @@
 #[path = "common/nodes.rs"]
 mod nodes;
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use nodes::{Seat, connected, start, until, within};
 use peer_journal::{
     ErrorKind, Multiaddr, P2PConfig, P2PRegistry, P2PStatePersistence,
     registry::{PackageSource, RegistryLimits},
+    state::GeoLocation,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -115,8 +119,15 @@ async fn packages_and_reputation_are_the_same_after_a_restart() {
         b.store().status().unwrap().counts.dht_entries == 1
     })
     .await;
+    // What is acknowledged is what a kill -9 at this moment would leave.
+    within(b.store().sync()).await.unwrap();
+    let crashed = crash_copy(&seats[1].state_file, &dir.path().join("crashed"));
     let before = b.reputation(&a_id).unwrap();
-    let rows = b.store().view().unwrap().to_rows(chrono_epoch());
+    let left = P2PStatePersistence::open(&crashed).unwrap();
+    let left = left.view().unwrap().peer(&a_id).and_then(|entry| entry.reputation.clone());
+    assert_eq!(left, before.clone().map(|peer| peer.reputation));
+    assert_eq!(left.unwrap().successful_retrievals, 1);
+    let rows = b.store().view().unwrap().to_rows(never());
     within(a.shutdown()).await.unwrap();
     drop(b);
     // The last handle is gone: the store is closed when its file can be opened again.
@@ -126,7 +137,7 @@ async fn packages_and_reputation_are_the_same_after_a_restart() {
     .await;
 
     let (b, _) = seats[1].start(&[]).await;
-    let after = b.store().view().unwrap().to_rows(chrono_epoch());
+    let after = b.store().view().unwrap().to_rows(never());
     assert_eq!(after.reputation, rows.reputation);
     assert_eq!(after.dht_entries, rows.dht_entries);
     let after = b.reputation(&a_id).unwrap();
@@ -139,7 +150,24 @@ async fn packages_and_reputation_are_the_same_after_a_restart() {
     assert_eq!((package.source, package.data), (PackageSource::Local, b"x".to_vec()));
 }
 
-fn chrono_epoch() -> chrono::DateTime<chrono::Utc> {
+/// The files as they are while the node runs.
+fn crash_copy(state_file: &Path, to: &Path) -> PathBuf {
+    let journal = state_file.with_extension("journal");
+    std::fs::create_dir_all(to.join("p2p-state.journal")).unwrap();
+    for entry in std::fs::read_dir(journal).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            let copy = to.join("p2p-state.journal").join(entry.file_name());
+            std::fs::copy(entry.path(), copy).unwrap();
+        }
+    }
+    if state_file.exists() {
+        std::fs::copy(state_file, to.join("p2p-state.json")).unwrap();
+    }
+    to.join("p2p-state.json")
+}
+
+fn never() -> chrono::DateTime<chrono::Utc> {
     chrono::DateTime::UNIX_EPOCH
 }
 
@@ -225,4 +253,58 @@ async fn bad_input_is_a_clear_error_and_the_node_goes_on() {
     within(node.shutdown()).await.unwrap();
     assert_eq!(within(node.status()).await.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(within(node.shutdown()).await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_peer_id_is_an_error_that_names_who_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let seats = ["a", "b"].map(|name| Seat::new(dir.path(), name));
+    let (a, a_at) = seats[0].start(&[]).await;
+    let (b, b_at) = seats[1].start(&[]).await;
+    let mut plain = b_at.clone();
+    plain.pop();
+    let nobody = Seat::new(dir.path(), "nobody").peer();
+    let wrong = plain.clone().with_p2p(nobody).unwrap();
+    let error = within(a.dial(wrong)).await.unwrap_err();
+    let there = format!("peer {} is there instead", b.local_peer_id());
+    assert!(error.to_string().contains(&there), "{error}");
+    let view = a.store().view().unwrap();
+    assert!(view.peer(&nobody).is_none());
+    let found = view.peer(&b.local_peer_id()).unwrap().seen.clone().unwrap();
+    assert!(!found.verified, "heard of, not spoken to");
+
+    let itself = within(a.dial(a_at)).await.unwrap_err();
+    assert_eq!(itself.kind(), ErrorKind::Network, "{itself}");
+    assert_eq!(within(a.dial(plain)).await.unwrap().connected, [b.local_peer_id()]);
+    let view = a.store().view().unwrap();
+    assert!(view.peer(&b.local_peer_id()).unwrap().seen.clone().unwrap().verified);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locations_are_remembered_and_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let seats = ["a", "b"].map(|name| Seat::new(dir.path(), name));
+    let (a, _) = seats[0].start(&[]).await;
+    let (b, b_at) = seats[1].start(&[]).await;
+    let b_id = b.local_peer_id();
+    within(a.dial(b_at)).await.unwrap();
+    let berlin = GeoLocation { latitude: 52.52, longitude: 13.40, region: None };
+    let paris = GeoLocation { latitude: 48.86, longitude: 2.35, region: Some("fr".into()) };
+    let score = |here: Option<&GeoLocation>| {
+        a.select_best_peers(0.0, 1, here).unwrap().first().map(|peer| (peer.peer, peer.score))
+    };
+    let plain = score(None).unwrap();
+    assert_eq!(plain.0, b_id);
+    within(a.set_peer_location(&b_id, Some(paris.clone()))).await.unwrap();
+    within(a.set_location(Some(berlin.clone()))).await.unwrap();
+    assert!(score(None).unwrap().1 <= plain.1, "too far for a bonus");
+    assert!(score(Some(&paris)).unwrap().1 > plain.1 + 0.09, "next door");
+    let nowhere = GeoLocation { latitude: 91.0, ..berlin };
+    assert!(a.select_best_peers(0.0, 1, Some(&nowhere)).is_err());
+    assert!(within(a.set_location(Some(nowhere))).await.is_err());
+    within(a.shutdown()).await.unwrap();
+    let (a, _) = seats[0].start(&[]).await;
+    let remembered = a.reputation(&b_id).unwrap().unwrap().reputation;
+    assert_eq!(remembered.location.as_deref(), Some(&paris));
+    assert!(a.select_best_peers(1.1, 9, None).unwrap().is_empty());
 }

@@ -90,14 +90,14 @@ impl NodeTask {
 
     /// A publisher takes its package back: every copy of it goes.
     fn withdraw(&mut self, id: &str, publisher: &PeerId, published_ms: i64) {
-        let known = self.catalog.withdraw(id, publisher, published_ms);
-        if known {
-            self.recorder.provides(publisher, self.catalog.provided_by(publisher));
-        }
         let theirs = self
             .shelf
             .get(id)
             .is_some_and(|row| row.publisher == *publisher && row.published_ms <= published_ms);
+        let known = self.catalog.withdraw(id, publisher, published_ms, theirs);
+        if known {
+            self.recorder.provides(publisher, self.catalog.provided_by(publisher));
+        }
         if theirs {
             self.take_off(id);
         }

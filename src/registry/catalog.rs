@@ -63,8 +63,21 @@ impl Catalog {
         true
     }
 
-    /// Drops a package of this publisher, and remembers that it is gone. True if it was there.
-    pub(super) fn withdraw(&mut self, id: &str, publisher: &PeerId, published_ms: i64) -> bool {
+    /// Drops a package of this publisher, and remembers that it is gone. True if it was there. A
+    /// package that nobody here knows leaves no trace, or anybody could fill the list; `kept` says
+    /// that this node has a copy.
+    pub(super) fn withdraw(
+        &mut self,
+        id: &str,
+        publisher: &PeerId,
+        published_ms: i64,
+        kept: bool,
+    ) -> bool {
+        let own = |row: &Row| row.info.publisher == *publisher && row.published_ms <= published_ms;
+        let known = self.rows.get(id).is_some_and(own);
+        if !known && !kept {
+            return false;
+        }
         if self.withdrawn.len() >= WITHDRAWN_MAX {
             // The oldest withdrawal is the least likely to meet a copy.
             let oldest = self.withdrawn.iter().min_by_key(|(_, ms)| **ms).map(|(key, _)| key);
@@ -74,8 +87,7 @@ impl Catalog {
         }
         let at = self.withdrawn.entry((id.to_owned(), *publisher)).or_insert(published_ms);
         *at = (*at).max(published_ms);
-        let own = |row: &Row| row.info.publisher == *publisher && row.published_ms <= published_ms;
-        self.rows.get(id).is_some_and(own) && self.remove(id)
+        known && self.remove(id)
     }
 
     /// True if this copy of the package was withdrawn by its publisher.
@@ -154,9 +166,9 @@ mod tests {
         assert!(!catalog.add(info("x", a), 1), "not newer");
         assert!(catalog.add(info("x", a), 3));
         assert_eq!(catalog.owner("x"), Some(a));
-        assert!(!catalog.withdraw("x", &b, 9), "another publisher's");
-        assert!(!catalog.withdraw("x", &a, 2), "an older withdrawal");
-        assert!(catalog.withdraw("x", &a, 3));
+        assert!(!catalog.withdraw("x", &b, 9, false), "another publisher's");
+        assert!(!catalog.withdraw("x", &a, 2, false), "an older withdrawal");
+        assert!(catalog.withdraw("x", &a, 3, false));
         assert!(!catalog.add(info("x", a), 3), "an old copy does not bring it back");
         assert!(catalog.add(info("x", a), 4));
     }
@@ -171,8 +183,8 @@ mod tests {
         assert!(catalog.add(info("4", b), 1));
         assert!(!catalog.add(info("5", b), 1));
         assert_eq!((catalog.len(), catalog.provided_by(&a)), (3, 2));
-        for n in 0..2 * i64::try_from(WITHDRAWN_MAX).unwrap() {
-            catalog.withdraw(&n.to_string(), &b, n);
+        for n in 0..3 * i64::try_from(WITHDRAWN_MAX).unwrap() {
+            catalog.withdraw(&n.to_string(), &b, n, n % 2 == 0);
         }
         assert_eq!(catalog.withdrawn.len(), WITHDRAWN_MAX);
     }

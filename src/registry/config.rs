@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use libp2p::identity::Keypair;
 use multiaddr::Multiaddr;
 
+use super::dial::bootstrap_fault;
 use crate::{Error, P2PStatePersistence};
 
 /// The gossip topic of package announcements.
@@ -106,10 +107,16 @@ impl P2PConfig {
             ),
             (limits.dials_at_once == 0, "limits.dials_at_once must be more than 0"),
         ];
-        match wrong.iter().find(|(holds, _)| *holds) {
-            Some((_, message)) => Err(Error::invalid(*message).next("correct the configuration")),
-            None => Ok(()),
+        if let Some((_, message)) = wrong.iter().find(|(holds, _)| *holds) {
+            return Err(Error::invalid(*message).next("correct the configuration"));
         }
+        for node in &self.bootstrap_nodes {
+            if let Some(fault) = bootstrap_fault(node) {
+                let what = format!("the bootstrap node {node} cannot be dialled: {fault}");
+                return Err(Error::invalid(what).next("correct P2PConfig::bootstrap_nodes"));
+            }
+        }
+        Ok(())
     }
 }
 

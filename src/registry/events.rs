@@ -38,6 +38,9 @@ impl NodeTask {
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established, .. } => {
                 self.recorder.closed(&peer_id, num_established);
+                if num_established == 0 {
+                    self.routed.remove(&peer_id);
+                }
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
                 self.on_dial_failed(connection_id, peer_id, &error);
@@ -79,8 +82,7 @@ impl NodeTask {
         match endpoint {
             ConnectedPoint::Dialer { address, .. } => {
                 self.recorder.dialled(&peer, address, failed);
-                let plain = |node: &Multiaddr| named_peer(node).is_none() && same(node, address);
-                if self.bootstrap.iter().any(plain) {
+                if self.bootstrap.contains(&plain(address)) {
                     self.recorder.pin(peer);
                 }
             }
@@ -107,11 +109,7 @@ impl NodeTask {
                 }
                 DialError::WrongPeerId { obtained, address } => {
                     self.recorder.misplaced(&peer, address);
-                    let mut plain = address.clone();
-                    if named_peer(&plain).is_some() {
-                        plain.pop();
-                    }
-                    self.recorder.heard(obtained, std::iter::once(&plain));
+                    self.recorder.heard(obtained, std::iter::once(&plain(address)));
                 }
                 DialError::LocalPeerId { address } => self.recorder.misplaced(&peer, address),
                 // The rest is our own doing: refused by a limit or a ban, or dialled already.
@@ -182,23 +180,36 @@ impl NodeTask {
             return;
         }
         let protocols: Vec<&str> = info.protocols.iter().map(AsRef::as_ref).collect();
-        let kept =
+        let addresses =
             self.recorder.identified(&peer_id, &info.agent_version, &protocols, &info.listen_addrs);
         if info.protocols.contains(&KAD_PROTOCOL) {
-            for address in kept {
-                self.swarm.behaviour_mut().kad.add_address(&peer_id, address);
-            }
+            self.route(peer_id, addresses);
         }
+    }
+
+    /// Makes these the addresses of the peer in the routing table, which by itself has no limit.
+    fn route(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        let kad = &mut self.swarm.behaviour_mut().kad;
+        let mut stale: Vec<Multiaddr> = self.routed.remove(&peer).unwrap_or_default();
+        if let Some(bucket) = kad.kbucket(peer) {
+            let entry = bucket.iter().find(|entry| *entry.node.key.preimage() == peer);
+            stale.extend(entry.iter().flat_map(|entry| entry.node.value.iter()).map(plain));
+        }
+        for address in &addresses {
+            kad.add_address(&peer, address.clone());
+        }
+        for address in stale.iter().filter(|address| !addresses.contains(address)) {
+            kad.remove_address(&peer, address);
+        }
+        self.routed.insert(peer, addresses);
     }
 
     fn on_kad(&mut self, event: kad::Event) {
         match event {
-            kad::Event::RoutingUpdated { peer, addresses, is_new_peer, .. } => {
-                if is_new_peer {
-                    // Somebody new may take the packages that nobody took so far.
-                    self.replicate_at = std::time::Instant::now();
-                }
-                self.recorder.heard(&peer, addresses.iter());
+            // Its addresses come from identify or from memory, where they were recorded.
+            kad::Event::RoutingUpdated { is_new_peer: true, .. } => {
+                // Somebody new may take the packages that nobody took so far.
+                self.replicate_at = std::time::Instant::now();
             }
             kad::Event::InboundRequest {
                 request: kad::InboundRequest::PutRecord { source, record: Some(record), .. },
@@ -230,14 +241,11 @@ impl NodeTask {
     }
 }
 
-/// True if both name one endpoint, with or without a peer id at the end.
-fn same(a: &Multiaddr, b: &Multiaddr) -> bool {
-    let plain = |address: &Multiaddr| {
-        let mut address = address.clone();
-        if named_peer(&address).is_some() {
-            address.pop();
-        }
-        address
-    };
-    plain(a) == plain(b)
+/// The address without a peer id at its end.
+fn plain(address: &Multiaddr) -> Multiaddr {
+    let mut address = address.clone();
+    if named_peer(&address).is_some() {
+        address.pop();
+    }
+    address
 }

@@ -92,7 +92,7 @@ impl NodeTask {
         let local = *self.swarm.local_peer_id();
         let ack = self.store.append_batch(self.dropped(id))?;
         self.take_off(id);
-        self.catalog.withdraw(id, &local, published_ms);
+        self.catalog.withdraw(id, &local, published_ms, true);
         self.announce(&Announcement::Withdrawn { id: id.to_owned(), published_ms });
         Ok(ack)
     }
@@ -188,6 +188,7 @@ impl NodeTask {
             let (id, data) = (package.info.id.as_str().into(), package.envelope.to_vec().into());
             changes.push(Change::PackageCached { id, data, at: now });
         }
+        drop(view);
         self.recorder.append(changes);
     }
 

@@ -69,6 +69,8 @@ pub(super) struct NodeTask {
     pub(super) dial_waits: Vec<DialWait>,
     pub(super) gets: HashMap<kad::QueryId, GetWait>,
     pub(super) puts: HashMap<kad::QueryId, PutWait>,
+    /// Addresses of connected peers that were put into the routing table.
+    pub(super) routed: HashMap<PeerId, Vec<Multiaddr>>,
     pub(super) announce_at: Option<Instant>,
     pub(super) announced_at: Option<Instant>,
     pub(super) replicate_at: Instant,
@@ -329,7 +331,8 @@ impl NodeTask {
             self.replicate_next();
         }
         self.lift_expired_bans();
-        if self.rounds.is_multiple_of(SWEEP_ROUNDS) {
+        if self.rounds >= SWEEP_ROUNDS {
+            self.rounds = 0;
             self.drop_expired();
         }
     }

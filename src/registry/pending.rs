@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use chrono::Utc;
 use libp2p_identity::PeerId;
 
-use super::RegistryLimits;
+use super::{RegistryLimits, addresses::cut};
 use crate::state::{Address, AddressRef, Change, Peer, PeerKey, State, Time};
 
-type Profile = (Option<Box<str>>, Vec<Box<str>>);
+pub(super) type Profile = (Option<Box<str>>, Vec<Box<str>>);
 
 /// News about one peer that are not written yet. They replace or join each other, so that any
 /// number of events takes the room of one.
@@ -27,6 +27,20 @@ pub(super) struct Pending {
 pub(super) fn now() -> Time {
     let now = Utc::now();
     chrono::DateTime::from_timestamp_millis(now.timestamp_millis()).unwrap_or(now).into()
+}
+
+/// What a peer says of itself, within the limits and in one order: peers send protocols in any.
+pub(super) fn profile(agent: &str, protocols: &[&str], limits: &RegistryLimits) -> Profile {
+    let mut protocols: Vec<Box<str>> = protocols
+        .iter()
+        .filter(|name| name.len() <= limits.protocol_bytes)
+        .take(limits.protocols)
+        .map(|name| (*name).into())
+        .collect();
+    protocols.sort_unstable();
+    protocols.dedup();
+    let agent = cut(agent, limits.agent_bytes);
+    ((!agent.is_empty()).then(|| agent.into()), protocols)
 }
 
 impl Pending {

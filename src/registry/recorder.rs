@@ -16,10 +16,10 @@ use multiaddr::Multiaddr;
 
 use super::{
     RegistryLimits,
-    addresses::{Scope, cut, normalised, scope},
+    addresses::{Scope, normalised, scope},
     budget::Budget,
     evict,
-    pending::{Pending, now},
+    pending::{Pending, now, profile},
 };
 use crate::{
     Error, ErrorKind, P2PStatePersistence,
@@ -161,7 +161,8 @@ impl Recorder {
         }
     }
 
-    /// What the peer says of itself. Gives the addresses that pass the limits.
+    /// What the peer says of itself. Gives the addresses that pass the limits, and those that were
+    /// dialled with success.
     pub(super) fn identified(
         &mut self,
         peer: &PeerId,
@@ -182,25 +183,20 @@ impl Recorder {
                 _ => {}
             }
         }
-        let (bytes_max, most) = (self.limits.protocol_bytes, self.limits.protocols);
-        let mut protocols: Vec<Box<str>> = protocols
-            .iter()
-            .filter(|name| name.len() <= bytes_max)
-            .take(most)
-            .map(|name| (*name).into())
-            .collect();
-        // Peers send them in any order.
-        protocols.sort_unstable();
-        protocols.dedup();
-        let agent = Some(cut(agent, self.limits.agent_bytes)).filter(|agent| !agent.is_empty());
-        let agent = agent.map(Into::into);
+        let profile = profile(agent, protocols, &self.limits);
         // What was proved stays, whatever the peer says.
         let proven = self.proven.get(peer).cloned().unwrap_or_default();
-        let addresses = proven.into_iter().chain(kept.iter().map(Address::from)).collect();
+        let said = !kept.is_empty();
+        for address in proven.iter().filter_map(Address::to_multiaddr) {
+            if !kept.contains(&address) {
+                kept.push(address);
+            }
+        }
+        let addresses = kept.iter().map(Address::from).collect();
         self.note(peer, |pending| {
             pending.seen = Some(now());
-            pending.profile = Some((agent, protocols));
-            if !kept.is_empty() {
+            pending.profile = Some(profile);
+            if said {
                 pending.replace(addresses);
             }
         });
@@ -285,17 +281,19 @@ impl Recorder {
         let due: Vec<PeerId> = self.pending.keys().filter(|peer| due(peer)).copied().collect();
         for peers in due.chunks(PEERS_PER_RECORD) {
             let Some(state) = self.state() else { return };
-            let mut changes = Vec::new();
+            let mut news = Vec::new();
             let mut strangers = 0;
             for peer in peers {
                 if let Some(pending) = self.pending.remove(peer) {
                     let new = pending.into_changes(peer, &state, &self.limits);
                     strangers += usize::from(!new.is_empty() && state.peer(&peer.into()).is_none());
-                    changes.extend(new);
+                    news.extend(new);
                     self.written.insert(*peer, at);
                 }
             }
-            self.make_room(&state, strangers);
+            let mut changes = self.make_room(&state, strangers);
+            changes.extend(news);
+            drop(state);
             self.append(changes);
         }
     }
@@ -358,8 +356,10 @@ impl Recorder {
             return;
         }
         if let Some(pending) = self.pending.remove(peer) {
-            let changes = pending.into_changes(peer, &state, &self.limits);
-            self.make_room(&state, usize::from(unknown));
+            let mut changes = self.make_room(&state, usize::from(unknown));
+            changes.extend(pending.into_changes(peer, &state, &self.limits));
+            // A state that is held on to has to be copied where it changes.
+            drop(state);
             self.append(changes);
         }
     }
@@ -370,17 +370,17 @@ impl Recorder {
 
     /// Evicts peers until `new` more fit. Each eviction is journaled, or replay would bring it
     /// back.
-    fn make_room(&mut self, state: &State, new: usize) {
+    fn make_room(&mut self, state: &State, new: usize) -> Vec<Change> {
         if new == 0 {
-            return;
+            return Vec::new();
         }
         let keep = |peer: &PeerId| {
             self.connected.contains_key(peer) || self.pinned.contains(peer) || *peer == self.local
         };
-        let evicted =
-            evict::victims(state, &self.limits, new, Time::from(chrono::Utc::now()), keep);
+        let now = Time::from(chrono::Utc::now());
+        let evicted = evict::victims(state, &self.limits, new, now, keep);
         self.counters.evicted += u64::try_from(evicted.len()).unwrap_or(u64::MAX);
-        self.append(evicted.into_iter().map(|peer| Change::Evicted { peer }).collect());
+        evicted.into_iter().map(|peer| Change::Evicted { peer }).collect()
     }
 
     fn known(&self, peer: &PeerId) -> Option<Peer> {

@@ -12,7 +12,7 @@ use super::{
     behaviour,
     budget::Budget,
     catalog::Catalog,
-    dial::{DialQueue, bootstrap_fault},
+    dial::DialQueue,
     node::NodeTask,
     recorder::Recorder,
     shelf::{self, Shelf},
@@ -125,6 +125,7 @@ impl Restored {
             dial_waits: Vec::new(),
             gets: HashMap::new(),
             puts: HashMap::new(),
+            routed: HashMap::new(),
             announce_at: None,
             announced_at: None,
             replicate_at: Instant::now(),
@@ -136,8 +137,7 @@ impl Restored {
     }
 }
 
-/// Remembers the bootstrap nodes of the configuration; what cannot be one is an error that names
-/// it.
+/// Remembers the bootstrap nodes of the configuration.
 fn bootstrap_changes(
     config: &P2PConfig,
     store: &P2PStatePersistence,
@@ -146,10 +146,6 @@ fn bootstrap_changes(
         BOOTSTRAP_NODES_MAX.saturating_sub(store.view()?.state().counts().bootstrap_nodes);
     let mut changes = Vec::new();
     for node in &config.bootstrap_nodes {
-        if let Some(fault) = bootstrap_fault(node) {
-            let what = format!("the bootstrap node {node} cannot be dialled: {fault}");
-            return Err(Error::invalid(what).next("correct P2PConfig::bootstrap_nodes"));
-        }
         if room > 0 {
             room -= 1;
             changes.push(Change::BootstrapAdded { node: node.to_string().into() });

@@ -83,9 +83,12 @@ fn peer(number: u64) -> Result<PeerId, Failure> {
         let mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         bytes.extend_from_slice(&mixed.wrapping_add(part).to_be_bytes());
     }
-    PeerId::from_bytes(&bytes).map_err(|error| Failure::negative(format!("unexpected, please report it: {error}")))
+    PeerId::from_bytes(&bytes)
+        .map_err(|error| Failure::negative(format!("unexpected, please report it: {error}")))
 }
 
 fn address(number: u64) -> Result<Multiaddr, Failure> {
-    format!("/ip4/127.0.0.1/tcp/{}", 4000 + number).parse().map_err(|error| Failure::negative(format!("unexpected, please report it: {error}")))
+    format!("/ip4/127.0.0.1/tcp/{}", 4000 + number)
+        .parse()
+        .map_err(|error| Failure::negative(format!("unexpected, please report it: {error}")))
 }
