@@ -67,14 +67,14 @@ pub use persistence::{
     Ack, Builder, Changes, Inspection, P2PStatePersistence, Recorded, Status, View, inspect,
     seal_snapshot,
 };
-#[cfg(feature = "registry")]
-pub use registry::{P2PConfig, P2PRegistry};
 pub use recovery::{
     OnDamage,
     plan::LsnRange,
     report::{Finding, Outcome, RecoveryReport},
     verdict::Verdict,
 };
+#[cfg(feature = "registry")]
+pub use registry::{P2PConfig, P2PRegistry};
 pub use state::{
     Change, P2PState, SerializedCacheEntry, SerializedDHTEntry, SerializedGeoLocation,
     SerializedPeer, SerializedReputation, multiaddr_to_string, peer_id_to_string,

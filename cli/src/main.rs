@@ -32,13 +32,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a node that remembers, until Ctrl-C or SIGTERM
-    Node(node::Args),
-    /// Kill a writing program and cut its power, and count what three stores kept
+    Node(Box<node::Args>),
+    /// Run five nodes, kill one, cut its power, and count what three stores kept
     ///
-    /// Works in a fresh folder under the system's temporary folder, uses no network, takes a few
-    /// seconds, and fails if one acknowledged change is missing.
+    /// Works in a fresh folder under the system's temporary folder and on loopback only, takes
+    /// less than a minute, and fails if one acknowledged change is missing.
     Demo {
-        /// Kill the writer after this many seconds (2 to 30; otherwise a random moment near 3)
+        /// Kill the node after this many seconds (2 to 30; otherwise a random moment near 5)
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(2..=30))]
         kill_after: Option<u64>,
     },
@@ -49,22 +49,18 @@ enum Command {
         /// The snapshot, for example ~/.ggen/p2p-state.json
         file: PathBuf,
     },
-    /// The program that the demo kills
     #[command(hide = true)]
-    DemoWriter {
-        /// Where to keep the three stores
-        dir: PathBuf,
-    },
+    DemoNode(demo::member::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr();
     let done = match cli.command {
-        Command::Node(args) => node::run(args),
+        Command::Node(args) => node::run(*args),
         Command::Demo { kill_after } => demo::run(kill_after),
         Command::Seal { file } => seal(&file),
-        Command::DemoWriter { dir } => demo::writer::run(&dir),
+        Command::DemoNode(args) => demo::member::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -62,7 +62,7 @@ impl<'a> Rival<'a> {
     }
 
     /// The program ends as it should: both habits save then.
-    pub(crate) fn exit(&mut self) -> io::Result<()> {
+    pub(crate) fn exit(&self) -> io::Result<()> {
         self.rewrite()
     }
 
