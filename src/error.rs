@@ -125,11 +125,7 @@ impl Error {
     /// An operating system error: `doing` says what was tried, in the form "cannot rename".
     pub(crate) fn io(doing: impl Into<String>, path: &Path, source: io::Error) -> Self {
         let next = next_step(&source);
-        let error = Self::new(ErrorKind::Io, doing).at(path).because(source);
-        match next {
-            Some(next) => error.next(next),
-            None => error,
-        }
+        Self::new(ErrorKind::Io, doing).at(path).because(source).next(next)
     }
 
     pub(crate) fn at(self, path: &Path) -> Self {
@@ -152,21 +148,19 @@ impl Error {
     }
 }
 
-/// What a person can do about an operating system error, where that is not plain from its text.
-fn next_step(source: &io::Error) -> Option<&'static str> {
+/// What a person can do about an operating system error.
+fn next_step(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::PermissionDenied => {
-            Some("give this user read and write permission, or name another path")
+            "give this user read and write permission, or name another path"
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("free some space; nothing that is in memory is lost meanwhile")
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space",
         io::ErrorKind::ReadOnlyFilesystem => {
-            Some("mount the file system for writing, or name another path")
+            "mount the file system for writing, or name another path"
         }
-        io::ErrorKind::IsADirectory => Some("name a file, not a folder"),
-        io::ErrorKind::NotADirectory => Some("a part of the path is a file; name another path"),
-        _ => None,
+        io::ErrorKind::IsADirectory => "name a file, not a folder",
+        io::ErrorKind::NotADirectory => "a part of the path is a file; name another path",
+        _ => "check the disk and the system log, then try again",
     }
 }
 

@@ -19,6 +19,13 @@ impl SegmentName {
     }
 }
 
+impl SegmentName {
+    /// False for a copy, or a file from elsewhere, which proves nothing about its neighbour.
+    fn takes_over_from(&self, before: &Self) -> bool {
+        self.segment > before.segment && self.first_lsn >= before.first_lsn
+    }
+}
+
 /// Numbers are padded so that names sort as numbers do.
 impl std::fmt::Display for SegmentName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -45,7 +52,9 @@ pub(crate) fn deletable(names: &[SegmentName], covered: Lsn) -> Vec<SegmentName>
     names
         .windows(2)
         .filter_map(|pair| match pair {
-            [name, next] if next.first_lsn <= covered.next() => Some(*name),
+            [name, next] if next.takes_over_from(name) && next.first_lsn <= covered.next() => {
+                Some(*name)
+            }
             _ => None,
         })
         .collect()
@@ -84,6 +93,12 @@ mod tests {
         assert_eq!(deletable(&names, Lsn::new(20)), [name(1, 1), name(2, 11)]);
         assert_eq!(deletable(&names, Lsn::new(99)), [name(1, 1), name(2, 11)]);
         assert_eq!(deletable(&[], Lsn::new(99)), []);
+    }
+
+    #[test]
+    fn a_copy_or_a_stray_file_is_no_successor() {
+        assert_eq!(deletable(&[name(3, 21), name(3, 21)], Lsn::new(99)), []);
+        assert_eq!(deletable(&[name(3, 21), name(9, 5)], Lsn::new(99)), []);
     }
 
     #[test]

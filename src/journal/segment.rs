@@ -77,8 +77,10 @@ impl Prepared {
             remove_leftover(vfs, &self.path);
             return Err(Error::io("cannot start a journal segment", &path, error));
         }
-        vfs.sync_dir(dir)
-            .map_err(|error| Error::io("cannot sync the journal folder", dir, error))?;
+        if let Err(error) = vfs.sync_dir(dir) {
+            remove_leftover(vfs, &path);
+            return Err(Error::io("cannot sync the journal folder", dir, error));
+        }
         Ok(SegmentWriter {
             file: self.file,
             path,
@@ -165,6 +167,11 @@ impl SegmentWriter {
     /// True when more than half of what was prepared is used.
     pub(crate) fn is_half_full(&self) -> bool {
         self.offset.saturating_mul(2) > self.capacity_bytes
+    }
+
+    /// Removes the file of a segment in which nothing was made durable.
+    pub(crate) fn discard(self, vfs: &dyn Vfs) {
+        remove_leftover(vfs, &self.path);
     }
 
     /// Appends the seal to a batch's bytes and returns its checksum. `records` and `last_lsn` are

@@ -1,15 +1,14 @@
 //! The auto-saver: a timer that asks for a compaction.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::{
-    sync::Notify,
-    task::JoinHandle,
-    time::{Instant, timeout_at},
-};
+use tokio::task::JoinHandle;
 
 use super::{P2PStatePersistence, Shared, engine::Engine, offload};
 use crate::{Error, ErrorKind};
@@ -17,22 +16,19 @@ use crate::{Error, ErrorKind};
 /// A running auto-saver.
 #[derive(Debug)]
 pub(super) struct AutoSave {
-    stop: Arc<Notify>,
+    stopped: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
 impl AutoSave {
     fn start(runtime: &tokio::runtime::Handle, engine: Arc<Engine>, every: Duration) -> Self {
-        let stop = Arc::new(Notify::new());
-        let stopped = Arc::clone(&stop);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&stopped);
         let task = runtime.spawn(async move {
             loop {
-                let next = Instant::now() + every;
-                if timeout_at(next, stopped.notified()).await.is_ok() {
-                    return;
-                }
-                let store = Arc::clone(&engine);
-                match offload(move || store.tick()).await {
+                tokio::time::sleep(every).await;
+                let (store, stop) = (Arc::clone(&engine), Arc::clone(&stop));
+                match offload(move || store.tick(stop)).await {
                     Ok(Err(error)) if error.kind() == ErrorKind::Closed => return,
                     Err(_) => return,
                     // A failure was logged where it happened; the next tick tries again.
@@ -40,10 +36,12 @@ impl AutoSave {
                 }
             }
         });
-        Self { stop, task }
+        Self { stopped, task }
     }
 
+    /// No save begins after this; one may be under way.
     pub(super) fn abort(self) {
+        self.stopped.store(true, Ordering::Release);
         self.task.abort();
     }
 }
@@ -67,13 +65,16 @@ impl P2PStatePersistence {
 
     /// When it returns no auto-save is running and none will start.
     pub(super) async fn stop_auto_saver(&self) {
-        let shared: &Shared = self.shared();
+        let shared = Arc::clone(&self.shared);
         let running = shared.auto_save.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(AutoSave { stop, task }) = running {
-            stop.notify_one();
-            if let Err(error) = task.await {
-                tracing::debug!(%error, "the auto-saver had ended already");
-            }
+        if let Some(auto_save) = running {
+            auto_save.abort();
+        }
+        if let Some(engine) = shared.engine.get() {
+            let engine = Arc::clone(engine);
+            // Saves come one after the other, so a save under way ends before this does. A store
+            // that is closed runs none.
+            offload(move || engine.barrier().ok()).await.ok();
         }
     }
 }

@@ -130,6 +130,9 @@ struct Position {
     name: SegmentName,
     file: Box<dyn VfsFile>,
     offset: u64,
+    /// Later records stand in a later segment, even if this one has some of these numbers: a sync of
+    /// it failed then.
+    limit: Lsn,
 }
 
 impl Reader {
@@ -161,7 +164,7 @@ impl Reader {
             // This segment has no more: the record is in a later one.
             let later = self.names()?.into_iter().any(|name| name.segment > position.name.segment);
             if !later {
-                return Err(self.gone(position.name));
+                return Err(self.compacted());
             }
             let before = position.name;
             let found = self.find()?;
@@ -186,11 +189,19 @@ impl Reader {
     /// The segment that holds the next record: the latest one that starts at or before it. A later
     /// segment counts where it repeats what an earlier one failed to sync.
     fn find(&self) -> Result<Position, Error> {
-        let name = self.names()?.into_iter().rev().find(|name| name.first_lsn <= self.next);
-        let Some(name) = name else { return Err(self.compacted()) };
+        let mut limit = Lsn::new(u64::MAX);
+        let mut found = None;
+        for name in self.names()?.into_iter().rev() {
+            if name.first_lsn <= self.next {
+                found = Some(name);
+                break;
+            }
+            limit = limit.min(name.first_lsn.previous());
+        }
+        let Some(name) = found else { return Err(self.compacted()) };
         let path = self.dir.join(name.to_string());
         match self.vfs.open_read_only(&path) {
-            Ok(file) => Ok(Position { name, file, offset: HEADER_BYTES as u64 }),
+            Ok(file) => Ok(Position { name, file, offset: HEADER_BYTES as u64, limit }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.compacted()),
             Err(error) => Err(Error::io("cannot read a journal segment", &path, error)),
         }
@@ -212,7 +223,8 @@ impl Reader {
             chunk.truncate(filled);
             let mut rest = chunk.as_slice();
             while let Some(record) = decode_record(rest, seed) {
-                if record.kind != RecordKind::Changes || record.lsn > durable {
+                let last = durable.min(position.limit);
+                if record.kind != RecordKind::Changes || record.lsn > last {
                     return Ok(records);
                 }
                 position.offset = position.offset.saturating_add(record.bytes() as u64);
@@ -244,12 +256,6 @@ impl Reader {
             format!("record lsn={} is not in the journal any more", self.next),
         )
         .next("take a view and follow from its lsn")
-    }
-
-    fn gone(&self, name: SegmentName) -> Error {
-        Error::new(ErrorKind::Io, format!("record lsn={} cannot be read back", self.next))
-            .at(&self.dir.join(name.to_string()))
-            .next("check the disk; the state in memory is sound and the next snapshot will hold it")
     }
 }
 

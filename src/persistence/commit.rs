@@ -5,7 +5,6 @@
 //! them.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -17,11 +16,12 @@ use super::{
     queue::{Batch, Queue, RotateReply, Work},
 };
 use crate::{
-    Error, Lsn, StoreId,
+    Error, ErrorKind, Lsn, StoreId,
     journal::{
         format::{Previous, RecordKind, SegmentHeader, encode_record},
         segment::SegmentWriter,
     },
+    snapshot::publish::{Places, settle},
     vfs::Vfs,
 };
 
@@ -49,7 +49,7 @@ pub(super) struct Committer {
     pub(super) queue: Arc<Queue>,
     pub(super) progress: Arc<Progress>,
     pub(super) vfs: Arc<dyn Vfs>,
-    pub(super) dir: PathBuf,
+    pub(super) places: Places,
     pub(super) store_id: StoreId,
     pub(super) now_ms: NowMs,
     pub(super) preparer: Preparer,
@@ -110,7 +110,7 @@ impl Committer {
             if self.queue.is_closing() {
                 attempts_when_closing = attempts_when_closing.saturating_add(1);
                 if attempts_when_closing >= CLOSING_ATTEMPTS {
-                    return Err(error);
+                    return Err(self.given_up(error));
                 }
             }
             if !self.queue.is_closing() {
@@ -124,6 +124,16 @@ impl Committer {
         }
     }
 
+    fn given_up(&self, cause: Error) -> Error {
+        let durable = self.progress.durable_through();
+        let what =
+            format!("closed while the disk refused writes: what came after lsn={durable} is lost");
+        Error::new(ErrorKind::Io, what)
+            .at(&self.places.journal_dir)
+            .next("before the next close, wait until status() is not degraded")
+            .because(cause)
+    }
+
     fn add(&mut self, work: Work, rotate: &mut Vec<RotateReply>) {
         if !work.batch.is_empty() {
             self.pending.push(work.batch);
@@ -133,6 +143,10 @@ impl Committer {
 
     /// One attempt: a segment if there is none, one write, one sync, publish, a new segment if due.
     fn try_commit(&mut self, rotate: bool) -> Result<(), Error> {
+        if self.progress.is_unsettled() {
+            settle(self.vfs.as_ref(), &self.places)?;
+            self.progress.settled();
+        }
         let bytes = self.pending.iter().map(Batch::framed_bytes).fold(0, usize::saturating_add);
         if self.segment.as_ref().is_some_and(|segment| !segment.has_room_for(bytes)) {
             self.write_batches(true, 0)?;
@@ -215,7 +229,7 @@ impl Committer {
             created_ms: (self.now_ms)(),
             previous: self.previous,
         };
-        self.segment = Some(prepared.start(self.vfs.as_ref(), &self.dir, header)?);
+        self.segment = Some(prepared.start(self.vfs.as_ref(), &self.places.journal_dir, header)?);
         self.progress.set_segment(number);
         Ok(())
     }
@@ -235,6 +249,10 @@ impl Committer {
                 %error, durable_through = %durable, segment = %segment.path().display(),
                 "the journal could not be written; it goes on in a fresh segment"
             );
+            if durable < segment.header().first_lsn {
+                // Nothing in it was ever acknowledged: a disk in trouble need not keep it.
+                segment.discard(self.vfs.as_ref());
+            }
         }
         self.progress.fail(error);
     }

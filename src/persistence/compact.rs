@@ -5,7 +5,6 @@
 //! stay in charge, and the next attempt comes after a growing pause.
 
 use std::{
-    io,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -19,7 +18,7 @@ use chrono::{DateTime, Utc};
 
 use super::{options::Clock, progress::Progress, queue::Queue};
 use crate::{
-    Error, Lsn, StoreId,
+    Error, ErrorKind, Lsn, StoreId,
     journal::{
         format::{HEADER_BYTES, SegmentHeader},
         name::{SegmentName, deletable},
@@ -48,8 +47,11 @@ pub(super) enum Job {
     /// A snapshot now. Without a reply it is a wish of the journal or of recovery, which pauses
     /// after failures.
     Compact(Option<Reply>),
-    /// An auto-save: pauses after failures, and is amortised for large states.
-    Tick(Reply),
+    /// An auto-save, unless it was stopped meanwhile: pauses after failures, and is amortised for
+    /// large states.
+    Tick(Arc<AtomicBool>, Reply),
+    /// Nothing: told when everything before it is done.
+    Barrier(Reply),
     /// Make this the state by a snapshot, because the difference is too large for one record. The
     /// closure derives the new state from the current one.
     Replace(Box<Derive>, Reply),
@@ -95,6 +97,8 @@ pub(super) struct Compactor {
     pub(super) amortise_above_bytes: u64,
     /// LSN of the sound snapshot in place.
     pub(super) published: Option<Lsn>,
+    /// Its name is durable.
+    pub(super) settled: bool,
     pub(super) not_before: Option<Instant>,
 }
 
@@ -112,9 +116,13 @@ impl Compactor {
                     let result = self.told(Self::compact);
                     reply.send(result).ok();
                 }
-                Job::Tick(reply) => {
+                Job::Barrier(reply) => {
+                    reply.send(Ok(self.lsn())).ok();
+                }
+                Job::Tick(stopped, reply) => {
+                    let stopped = stopped.load(Ordering::Acquire);
                     let unused = self.published.is_none() && self.queue.last_lsn() == Lsn::ZERO;
-                    let idle = unused || self.is_pausing() || self.is_amortised();
+                    let idle = stopped || unused || self.is_pausing() || self.is_amortised();
                     let result = if idle { Ok(self.lsn()) } else { self.told(Self::compact) };
                     reply.send(result).ok();
                 }
@@ -176,10 +184,17 @@ impl Compactor {
 
     /// Does nothing if there is no record since the last snapshot and nothing has expired.
     fn compact(&mut self) -> Result<Lsn, Error> {
+        if !self.settled {
+            self.settle()?;
+        }
         let now = (self.clock)();
         let (state, lsn) = self.queue.view();
         if state.has_expired(now.into()) {
-            self.queue.append(&[Change::Expired { at: now.into() }])?;
+            match self.queue.append(&[Change::Expired { at: now.into() }]) {
+                // No room for it now: what has expired goes with the next save.
+                Err(error) if error.kind() == ErrorKind::Full => {}
+                appended => drop(appended?),
+            }
         } else if self.published == Some(lsn) && self.is_in_place() {
             return Ok(lsn);
         }
@@ -210,7 +225,14 @@ impl Compactor {
 
     fn publish(&mut self, state: &State, lsn: Lsn, demote: &Demote) -> Result<(), Error> {
         self.put_in_place(state, lsn, demote)?;
-        settle(self.vfs.as_ref(), &self.places)
+        self.settle()
+    }
+
+    fn settle(&mut self) -> Result<(), Error> {
+        settle(self.vfs.as_ref(), &self.places)?;
+        self.settled = true;
+        self.progress.settled();
+        Ok(())
     }
 
     fn put_in_place(&mut self, state: &State, lsn: Lsn, demote: &Demote) -> Result<(), Error> {
@@ -224,6 +246,7 @@ impl Compactor {
         let stop = move || status.stop.load(Ordering::Relaxed);
         let bytes = put_in_place(self.vfs.as_ref(), &self.places, state, &meta, demote, &stop)?;
         self.published = Some(lsn);
+        self.settled = false;
         self.status.set_saved_at(meta.saved_at);
         self.status.snapshot_lsn.store(lsn.get(), Ordering::Relaxed);
         self.status.snapshot_bytes.store(bytes, Ordering::Relaxed);
@@ -242,8 +265,7 @@ impl Compactor {
             let Some(name) = entry.name.to_str() else { continue };
             if let Some(called) = SegmentName::parse(name) {
                 let path = dir.join(name);
-                let name = self.true_name(&path, called).map_err(|error| failed(&path, error))?;
-                segments.push((name, path));
+                segments.push((self.true_name(&path, called), path));
             }
             fallback = fallback.max(parse_fallback(name).filter(|lsn| *lsn < self.lsn()));
         }
@@ -259,15 +281,19 @@ impl Compactor {
 
     /// What a segment's header says it is: a file that somebody renamed must not be taken for
     /// another.
-    fn true_name(&self, path: &Path, called: SegmentName) -> io::Result<SegmentName> {
+    /// Where that cannot be read the name has to do.
+    fn true_name(&self, path: &Path, called: SegmentName) -> SegmentName {
         let mut bytes = [0; HEADER_BYTES];
-        read_full(self.vfs.open_read_only(path)?.as_ref(), 0, &mut bytes)?;
-        Ok(match SegmentHeader::decode(&bytes) {
+        let read = self.vfs.open_read_only(path);
+        if let Err(error) = read.and_then(|file| read_full(file.as_ref(), 0, &mut bytes)) {
+            tracing::warn!(%error, path = %path.display(), "a segment header cannot be read");
+        }
+        match SegmentHeader::decode(&bytes) {
             Ok(header) if header.store_id == self.store_id => {
                 SegmentName { segment: header.segment, first_lsn: header.first_lsn }
             }
             _ => called,
-        })
+        }
     }
 
     /// Publishes a new state as of the next LSN, twice, so that two snapshots hold it: no record
@@ -284,15 +310,21 @@ impl Compactor {
             self.progress.forget_journal_bytes(u64::MAX);
             // It has its name, so the state in memory follows it whatever comes now: else the next
             // record would get a number that a snapshot covers.
-            settle(self.vfs.as_ref(), &self.places)?;
+            if let Err(error) = self.settle() {
+                // Whoever waits for this or a later change makes the commit thread try again.
+                self.progress.fail(&error);
+                return Err(error);
+            }
             // Without its twin the next snapshot gives the update its second home.
             if let Err(error) = self.publish(&next, lsn, &Demote::fallback(lsn)) {
                 tracing::warn!(error = format!("{error:#}"), "the second snapshot was not written");
+            } else if let Err(error) = self.delete_covered() {
+                tracing::warn!(error = format!("{error:#}"), "old files were not removed");
             }
             return Ok(lsn);
         }
         Err(Error::new(
-            crate::ErrorKind::Full,
+            ErrorKind::Full,
             "other changes kept coming in between; the large update was not made",
         )
         .next("pause the other writers, or make the update in smaller parts"))

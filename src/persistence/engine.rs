@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::Ordering,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender, channel, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -150,7 +150,7 @@ impl Engine {
             queue: Arc::clone(&self.queue),
             progress: Arc::clone(&self.progress),
             vfs: Arc::clone(&self.vfs),
-            dir: self.places.journal_dir.clone(),
+            places: self.places.clone(),
             store_id: self.store_id,
             now_ms: Arc::new(move || clock().timestamp_millis()),
             preparer: Preparer::start(&self.vfs, &self.places.journal_dir, options.segment_bytes)?,
@@ -172,6 +172,7 @@ impl Engine {
             clock: Arc::clone(&options.clock),
             amortise_above_bytes: options.amortise_above_bytes,
             published,
+            settled: true,
             not_before: None,
         };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -189,9 +190,14 @@ impl Engine {
         self.ask(|reply| Job::Compact(Some(reply)))
     }
 
-    /// An auto-save: does nothing if nothing changed. Blocks.
-    pub(super) fn tick(&self) -> Result<Lsn, Error> {
-        self.ask(Job::Tick)
+    /// An auto-save: does nothing if nothing changed, or if `stopped` by then. Blocks.
+    pub(super) fn tick(&self, stopped: Arc<AtomicBool>) -> Result<Lsn, Error> {
+        self.ask(|reply| Job::Tick(stopped, reply))
+    }
+
+    /// Waits until the compaction thread has done all that was asked before. Blocks.
+    pub(super) fn barrier(&self) -> Result<Lsn, Error> {
+        self.ask(Job::Barrier)
     }
 
     /// Makes what `derive` gives the state, by a snapshot. Blocks.
@@ -219,7 +225,12 @@ impl Engine {
         }
         if let Some(committer) = running.committer.take() {
             self.queue.close();
-            let result = committer.join().unwrap_or_else(|_| Err(thread_panicked("commit")));
+            // A waker may run anything, even the drop of the last handle, on the commit thread.
+            let result = if committer.thread().id() == thread::current().id() {
+                Ok(())
+            } else {
+                committer.join().unwrap_or_else(|_| Err(thread_panicked("commit")))
+            };
             running.result = std::mem::replace(&mut running.result, Ok(())).and(result);
         }
         running.lock = None;

@@ -1,9 +1,6 @@
 //! The journaled calls: append, batches, views, how far the journal is durable.
 
-use super::{
-    Ack, Changes, P2PStatePersistence, Status, View, offload,
-    progress::{Progress, Reached},
-};
+use super::{Ack, Changes, P2PStatePersistence, Status, View, offload, progress::Reached};
 use crate::{Error, ErrorKind, Lsn, recovery::report::RecoveryReport, state::Change};
 
 impl P2PStatePersistence {
@@ -44,9 +41,12 @@ impl P2PStatePersistence {
     pub async fn append_async(&self, change: Change) -> Result<Ack, Error> {
         let engine = self.engine()?;
         loop {
+            // Read before the attempt: if that finds no room, something after this is on its way.
+            let durable = engine.progress.durable_through();
             match engine.queue.append(std::slice::from_ref(&change)) {
                 Err(error) if error.kind() == ErrorKind::Full => {
-                    wait_for_room(&engine.progress).await
+                    engine.progress.demand();
+                    Reached::new(durable.next(), &engine.progress).await;
                 }
                 result => return result,
             }
@@ -122,10 +122,4 @@ impl P2PStatePersistence {
     pub fn changes_since(&self, lsn: Lsn) -> Result<Changes, Error> {
         Ok(Changes::new(self.engine()?, lsn))
     }
-}
-
-async fn wait_for_room(progress: &std::sync::Arc<Progress>) {
-    // Any progress makes room; whether it is enough shows when the append is tried again.
-    progress.demand();
-    Reached::new(progress.durable_through().next(), progress).await;
 }

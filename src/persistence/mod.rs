@@ -63,7 +63,8 @@ pub struct P2PStatePersistence {
 pub(crate) struct Shared {
     options: Builder,
     engine: OnceLock<Arc<Engine>>,
-    opening: Mutex<()>,
+    /// True once the handle was closed.
+    opening: Mutex<bool>,
     auto_save: Mutex<Option<AutoSave>>,
 }
 
@@ -112,7 +113,7 @@ impl P2PStatePersistence {
         let shared = Shared {
             options,
             engine: OnceLock::new(),
-            opening: Mutex::new(()),
+            opening: Mutex::new(false),
             auto_save: Mutex::new(None),
         };
         Self { shared: Arc::new(shared) }
@@ -133,15 +134,19 @@ impl Shared {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
-        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
+        }
+        if *closed {
+            return Err(progress::closed());
         }
         let engine = Arc::new(Engine::open(&self.options)?);
         Ok(self.engine.get_or_init(|| engine))
     }
 
     fn close(&self) -> Result<(), Error> {
+        *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.engine.get().map_or(Ok(()), |engine| engine.close())
     }
 }

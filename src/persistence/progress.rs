@@ -26,6 +26,9 @@ pub(super) struct Progress {
     journal_bytes: AtomicU64,
     /// Number of failed attempts to make something durable.
     failures: AtomicU64,
+    /// LSN of a large update whose snapshot has its name but may lose it in a power cut; 0 if none.
+    /// Nothing may be called durable until it is settled.
+    unsettled: AtomicU64,
     /// Somebody waits: sync without delay.
     demand: AtomicBool,
     /// The commit thread sleeps until it is woken, however long that takes.
@@ -85,6 +88,23 @@ impl Progress {
         let left = |bytes: u64| Some(bytes.saturating_sub(covered));
         // The closure always gives a value, so the update cannot fail.
         let _updated = self.journal_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+    }
+
+    /// A large update has its LSN, and its snapshot a name that is not durable yet.
+    pub(super) fn set_unsettled(&self, lsn: Lsn) {
+        self.unsettled.store(lsn.get(), Ordering::Release);
+    }
+
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.unsettled.load(Ordering::Acquire) != 0
+    }
+
+    /// The name is durable, and so is the large update, if there is one that waits for it.
+    pub(super) fn settled(&self) {
+        let lsn = self.unsettled.swap(0, Ordering::AcqRel);
+        if lsn != 0 {
+            self.publish(Lsn::new(lsn));
+        }
     }
 
     /// Everything up to `lsn` is durable. Wakes whoever waits for it; the disk takes writes.
@@ -265,12 +285,14 @@ impl Future for Ack {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if self.is_durable() {
+            self.registered = None;
             return Poll::Ready(Ok(self.lsn));
         }
         self.progress.demand();
         let this = &mut *self;
         let mut waiting = this.progress.lock();
         if let Some(result) = this.result(&waiting) {
+            this.registered = None;
             return Poll::Ready(result);
         }
         register(&mut waiting, &mut this.registered, this.lsn, context);
@@ -299,14 +321,32 @@ impl Future for Reached {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<bool> {
         let this = &mut *self;
         let mut waiting = this.progress.lock();
-        if this.progress.durable_through() >= this.lsn {
-            return Poll::Ready(true);
-        }
-        if waiting.closed {
-            return Poll::Ready(false);
+        let reached = this.progress.durable_through() >= this.lsn;
+        if reached || waiting.closed {
+            this.registered = None;
+            return Poll::Ready(reached);
         }
         register(&mut waiting, &mut this.registered, this.lsn, context);
         Poll::Pending
+    }
+}
+
+/// A wait that was given up leaves no waker behind.
+impl Drop for Ack {
+    fn drop(&mut self) {
+        deregister(&self.progress, self.registered);
+    }
+}
+
+impl Drop for Reached {
+    fn drop(&mut self) {
+        deregister(&self.progress, self.registered);
+    }
+}
+
+fn deregister(progress: &Progress, registered: Option<u64>) {
+    if let Some(id) = registered {
+        progress.lock().waiters.retain(|waiter| waiter.id != id);
     }
 }
 

@@ -267,8 +267,9 @@ impl Queue {
         Ok(pinned)
     }
 
-    /// Replaces the state as of `lsn` by the one that `publish` makes durable as of the LSN after
-    /// it. Appends wait meanwhile. `None` if something was appended since.
+    /// Replaces the state as of `lsn` by the one that `publish` puts in place as of the LSN after
+    /// it. Appends wait meanwhile, and nothing is durable until that is settled. `None` if
+    /// something was appended since.
     pub(super) fn replace(
         &self,
         lsn: Lsn,
@@ -285,8 +286,8 @@ impl Queue {
         publish(&state, lsn.next())?;
         inner.state = state;
         inner.last_lsn = lsn.next();
-        drop(inner);
-        self.progress.publish(lsn.next());
+        // Under the lock: no later record may be called durable before this is.
+        self.progress.set_unsettled(lsn.next());
         Ok(Some(lsn.next()))
     }
 
@@ -306,8 +307,8 @@ impl Queue {
                 if inner.open.is_empty() && inner.closed.is_empty() {
                     self.progress.clear_demand();
                 }
-                if work.is_some() {
-                    return work;
+                if work.is_some() || self.progress.is_unsettled() {
+                    return Some(work.unwrap_or_default());
                 }
                 if inner.closing {
                     return None;

@@ -132,7 +132,13 @@ fn rows(engine: &Engine) -> P2PState {
 }
 
 fn update(engine: &Engine, new_state: P2PState) -> Result<(), Error> {
-    let appended = engine.queue.append_derived(|state| state.changes_to(&new_state))?;
+    let appended = loop {
+        match engine.queue.append_derived(|state| state.changes_to(&new_state)) {
+            // Room comes with whatever is on its way to the disk; a failure there is for its waiters.
+            Err(error) if error.kind() == ErrorKind::Full => drop(engine.queue.ack().wait()),
+            appended => break appended?,
+        }
+    };
     match appended {
         Some(ack) => ack.wait().map(|_| ()),
         None => {

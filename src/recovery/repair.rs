@@ -77,7 +77,8 @@ impl Repair<'_> {
             .rev()
             .find(|(segment, judged)| !judged.moved_whole && !segment.scan.runs.is_empty());
         let Some((segment, judged)) = kept else {
-            return Ok(Previous { last_lsn: plan.end, ..Previous::default() });
+            let superseded = stale_tail(inventory, plan);
+            return Ok(Previous { last_lsn: plan.end, superseded, ..Previous::default() });
         };
         let seal = match (segment.scan.seal, judged.cut) {
             (Some(seal), None) => Some(seal.crc),
@@ -89,7 +90,12 @@ impl Repair<'_> {
             }
             (_, cut) => Some(self.cut_and_seal(segment, cut, plan.end)?),
         };
-        Ok(Previous { segment: segment.name.segment, last_lsn: plan.end, seal, superseded: false })
+        Ok(Previous {
+            segment: segment.name.segment,
+            last_lsn: plan.end,
+            seal,
+            superseded: stale_tail(inventory, plan),
+        })
     }
 
     fn cut_and_seal(
@@ -213,6 +219,15 @@ impl Repair<'_> {
     fn sync_dir(&self, dir: &Path) -> Result<(), Error> {
         self.vfs.sync_dir(dir).map_err(|error| Error::io("cannot sync the folder", dir, error))
     }
+}
+
+/// True if a segment that stays goes on past the last record that counts, since a sync of it failed:
+/// the next segment gives those numbers again.
+fn stale_tail(inventory: &Inventory, plan: &Plan) -> bool {
+    inventory.segments.iter().zip(&plan.segments).any(|(segment, judged)| {
+        let stays_as_it_is = !judged.moved_whole && judged.cut.is_none();
+        stays_as_it_is && segment.scan.last_lsn().is_some_and(|last| last > plan.end)
+    })
 }
 
 /// True if no later segment with a sound header follows.

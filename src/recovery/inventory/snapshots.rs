@@ -107,6 +107,10 @@ impl Chooser<'_> {
             _ => None,
         };
         Ok(match (self.newest_fallback(fallbacks)?, in_place) {
+            // What promised to be newer turned out to be broken.
+            (Some(fallback), Some(loaded)) if fallback.meta.lsn <= loaded.meta.lsn => {
+                SnapshotChoice::InPlace(loaded)
+            }
             (Some(fallback), older) => {
                 if older.is_some() {
                     self.bad_snapshots.push(BadSnapshot {
