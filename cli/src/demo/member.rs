@@ -1,5 +1,5 @@
-//! One node of the demo, a process of its own: a real libp2p node that publishes and fetches packages
-//! and keeps three stores of the same changes.
+//! One node of the demo, a process of its own: a real libp2p node that publishes and fetches
+//! packages and keeps three stores of the same changes.
 //!
 //! It tells its parent what happens, a line each: `listening ADDRESS`, `peers COUNT`, and
 //! `acknowledged LSN` when a change is durable. It stops when its standard input ends.

@@ -1,6 +1,6 @@
-//! The demo: five real nodes publish and fetch packages over loopback, and each keeps three stores of
-//! the same changes. One is killed in the middle of writing, and joins again from what it remembers;
-//! then the same changes go through a power cut. Counts only what was acknowledged.
+//! The demo: five real nodes publish and fetch packages over loopback, and each keeps three stores
+//! of the same changes. One is killed in the middle of writing, and joins again from what it
+//! remembers; then the same changes go through a power cut. Counts only what was acknowledged.
 
 pub(crate) mod member;
 mod power;
