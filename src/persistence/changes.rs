@@ -130,8 +130,8 @@ struct Position {
     name: SegmentName,
     file: Box<dyn VfsFile>,
     offset: u64,
-    /// Later records stand in a later segment, even if this one has some of these numbers: a sync of
-    /// it failed then.
+    /// Later records stand in a later segment, even if this one has some of these numbers: a sync
+    /// of it failed then.
     limit: Lsn,
 }
 

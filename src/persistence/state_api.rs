@@ -134,7 +134,8 @@ fn rows(engine: &Engine) -> P2PState {
 fn update(engine: &Engine, new_state: P2PState) -> Result<(), Error> {
     let appended = loop {
         match engine.queue.append_derived(|state| state.changes_to(&new_state)) {
-            // Room comes with whatever is on its way to the disk; a failure there is for its waiters.
+            // Room comes with whatever is on its way to the disk; a failure there is for its
+            // waiters.
             Err(error) if error.kind() == ErrorKind::Full => drop(engine.queue.ack().wait()),
             appended => break appended?,
         }

@@ -221,8 +221,8 @@ impl Repair<'_> {
     }
 }
 
-/// True if a segment that stays goes on past the last record that counts, since a sync of it failed:
-/// the next segment gives those numbers again.
+/// True if a segment that stays goes on past the last record that counts, since a sync of it
+/// failed: the next segment gives those numbers again.
 fn stale_tail(inventory: &Inventory, plan: &Plan) -> bool {
     inventory.segments.iter().zip(&plan.segments).any(|(segment, judged)| {
         let stays_as_it_is = !judged.moved_whole && judged.cut.is_none();
