@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, time::Duration};
 use chrono::{DateTime, Utc};
 use common::{
     address, peer,
-    sim::{block_on, fingerprint, open},
+    sim::{STATE_FILE, block_on, fingerprint, open},
 };
 use peer_journal::{
     Ack, Change, Error, Lsn, Outcome as Recovery, P2PStatePersistence, SerializedPeer,
@@ -178,6 +178,34 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
         let store = open(&disk).unwrap();
         assert_eq!((store.view().unwrap().lsn(), fingerprint(&store.view().unwrap())), (lsn, kept));
     }
+}
+
+/// What is deleted is in two snapshots that are both durable, so one of them may rot.
+#[test]
+fn nothing_acknowledged_is_lost_when_the_snapshot_rots_after_a_power_cut() {
+    let mut rotten = 0;
+    for call in 1..=calls_of_a_run() {
+        let (crashed, oracle) = crashed_at(call);
+        for outcome in [Outcome::DropUnsynced, Outcome::Random(call)] {
+            let disk = crashed.fork();
+            disk.power_cut(outcome);
+            if disk.flip_bit(STATE_FILE, 8 * 40).is_err() {
+                continue; // it was never saved
+            }
+            rotten += 1;
+            let story = format!("crash at {:?}, {outcome:?}, then rot", disk.trace().last());
+            let store = open(&disk).unwrap_or_else(|error| panic!("{story}: {error:#}"));
+            let (view, report) = (store.view().unwrap(), store.recovery().unwrap());
+            assert!(view.lsn() >= oracle.acknowledged, "{story}: {report}");
+            assert_eq!(report.lost, [], "{story}: {report}");
+            assert_eq!(
+                oracle.seen.get(&view.lsn()),
+                Some(&fingerprint(&view)),
+                "{story}: {report}"
+            );
+        }
+    }
+    assert!(rotten > 50, "the snapshot rotted {rotten} times");
 }
 
 fn check_twice(disk: &SimDisk, oracle: &Oracle, story: &str) {
