@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
 
-use crate::state::Address;
+use super::adapters::normal_address;
+pub(super) use super::adapters::{Network, network};
 
 /// How far an address reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,27 +19,15 @@ pub(super) enum Scope {
     Public,
 }
 
-/// The address without a trailing `/p2p/<peer>`, so that one endpoint is stored once; `None` if it
-/// names another peer, has no transport, is too long, or cannot be dialled.
+/// The address in the form in which it is remembered; `None` also if it has no transport or its host
+/// cannot be dialled.
 pub(super) fn normalised(
     address: &Multiaddr,
     peer: &PeerId,
     bytes_max: usize,
 ) -> Option<Multiaddr> {
-    // Every protocol takes less than 64 bytes of text for each of its own, so this bounds the work.
-    if address.len() > bytes_max {
-        return None;
-    }
-    let mut address = address.clone();
-    if let Some(Protocol::P2p(named)) = address.iter().last() {
-        if named != *peer {
-            return None;
-        }
-        address.pop();
-    }
-    let dialable = host(&address)? && address.iter().count() > 1;
-    let known = Address::from(&address);
-    (dialable && known.text_len() <= bytes_max).then_some(address)
+    let address = normal_address(peer, address, bytes_max)?;
+    (host(&address)? && address.iter().count() > 1).then_some(address)
 }
 
 /// True if the host can be dialled: no wildcard, multicast or broadcast address, no port zero.
@@ -72,35 +61,6 @@ pub(super) fn scope(address: &Multiaddr) -> Scope {
         Scope::Private
     } else {
         Scope::Public
-    }
-}
-
-/// The network that an address is in: /16 of IPv4, /48 of IPv6, or the DNS name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Network {
-    V4([u8; 2]),
-    V6([u16; 3]),
-    Name(String),
-    Other,
-}
-
-pub(super) fn network(address: &Multiaddr) -> Network {
-    match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => {
-            let [a, b, ..] = ip.octets();
-            Network::V4([a, b])
-        }
-        Some(Protocol::Ip6(ip)) => {
-            let [a, b, c, ..] = ip.segments();
-            Network::V6([a, b, c])
-        }
-        Some(
-            Protocol::Dns(name)
-            | Protocol::Dns4(name)
-            | Protocol::Dns6(name)
-            | Protocol::Dnsaddr(name),
-        ) => Network::Name(name.to_ascii_lowercase()),
-        _ => Network::Other,
     }
 }
 
@@ -165,8 +125,8 @@ mod tests {
         assert_eq!(scope(&parse("/ip6/fe80::1/tcp/1")), Scope::Private);
         assert_eq!(scope(&parse("/ip4/192.0.2.1/tcp/1")), Scope::Public);
         assert_eq!(scope(&parse("/dns/example.org/tcp/1")), Scope::Public);
-        assert_eq!(network(&parse("/ip4/192.0.2.1/tcp/1")), Network::V4([192, 0]));
-        assert_eq!(network(&parse("/ip6/2001:db8:7::1/tcp/1")), Network::V6([0x2001, 0xdb8, 7]));
+        assert_eq!(network(&parse("/ip4/192.0.2.1/tcp/1")), Network::Ip4([192, 0]));
+        assert_eq!(network(&parse("/ip6/2001:db8:7::1/tcp/1")), Network::Ip6([0x2001, 0xdb8, 7]));
         assert_eq!(network(&parse("/dns4/Example.org/tcp/1")), Network::Name("example.org".into()));
     }
 

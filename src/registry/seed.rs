@@ -102,8 +102,8 @@ fn shuffled(network: &Network, dice: u64) -> u64 {
     let mut hash = dice ^ 0xcbf2_9ce4_8422_2325;
     let mut feed = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     match network {
-        Network::V4(parts) => parts.iter().copied().for_each(&mut feed),
-        Network::V6(parts) => parts.iter().flat_map(|part| part.to_le_bytes()).for_each(&mut feed),
+        Network::Ip4(parts) => parts.iter().copied().for_each(&mut feed),
+        Network::Ip6(parts) => parts.iter().flat_map(|part| part.to_le_bytes()).for_each(&mut feed),
         Network::Name(name) => name.bytes().for_each(&mut feed),
         Network::Other => feed(1),
     }

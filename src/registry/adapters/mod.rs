@@ -60,4 +60,5 @@ pub use normal::normal_address;
 pub use peer_store::{PeerStore, StoreEvent};
 pub use policy::{Fact, Note, Policy};
 pub use recorder::Recorder;
+pub(super) use seed::{Network, network};
 pub use seed::{bootstrap_candidates, seed_kad};

@@ -17,8 +17,8 @@ const ADDRESSES_MAX: usize = 8;
 const ADDRESS_BYTES_MAX: usize = 256;
 
 /// The network that an address is in, as far as somebody who owns one network could own it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Network {
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::registry) enum Network {
     Ip4([u8; 2]),
     Ip6([u16; 3]),
     Name(String),
@@ -111,7 +111,7 @@ fn addresses(peer: &PeerId, entry: &PeerEntry) -> Vec<Multiaddr> {
     addresses
 }
 
-fn network(address: &Multiaddr) -> Network {
+pub(in crate::registry) fn network(address: &Multiaddr) -> Network {
     match address.iter().next() {
         Some(Protocol::Ip4(ip)) => {
             let [a, b, ..] = ip.octets();
