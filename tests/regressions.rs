@@ -193,8 +193,9 @@ fn large_updates_leave_no_pile_of_files() {
     assert_eq!(value(&again, "large2").unwrap()[0], 4);
 }
 
-/// Records 1 to 5 are acknowledged. Those from 6 on are in the first segment, but their sync failed;
-/// the second segment, which was to repeat them, was begun, stays empty and cannot be removed.
+/// Records 1 to 5 are acknowledged. Those from 6 on are in the first segment, but their sync
+/// failed; the second segment, which was to repeat them, was begun, stays empty and cannot be
+/// removed.
 fn with_a_superseded_tail() -> SimDisk {
     let disk = SimDisk::new(1);
     let store = builder(&disk).sync_within(Duration::from_secs(60)).open().unwrap();

@@ -19,8 +19,8 @@ pub(super) enum Scope {
     Public,
 }
 
-/// The address in the form in which it is remembered; `None` also if it has no transport or its host
-/// cannot be dialled.
+/// The address in the form in which it is remembered; `None` also if it has no transport or its
+/// host cannot be dialled.
 pub(super) fn normalised(
     address: &Multiaddr,
     peer: &PeerId,
