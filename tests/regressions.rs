@@ -1,0 +1,453 @@
+//! Failures that a review found, each once real: a wait that never ended, an acknowledgement that a
+//! power cut took back, a superseded record that came back, a file that was removed too early.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::mpsc::{RecvTimeoutError, channel},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use common::sim::{STATE_FILE, block_on, builder, open};
+use peer_journal::{
+    ErrorKind, Lsn, OnDamage, P2PState, P2PStatePersistence, SerializedDHTEntry,
+    state::Change,
+    testing::{Fault, Op, Outcome, SimDisk},
+};
+
+const JOURNAL: &str = "/node/p2p-state.journal";
+/// Far longer than any of it takes, so that only a hang reaches it.
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+fn noon() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_790_000_000, 0).unwrap()
+}
+
+fn put(key: &str, value: &str) -> Change {
+    Change::DhtPut { key: key.into(), value: value.as_bytes().to_vec().into(), at: noon().into() }
+}
+
+/// A state too large for one record, so that it becomes durable by a snapshot.
+fn large(tag: u8) -> P2PState {
+    let entry = |key: &str| SerializedDHTEntry {
+        key: key.to_owned(),
+        value: vec![tag; (8 << 20) + 4096],
+        stored_at: noon(),
+    };
+    P2PState { dht_entries: vec![entry("large1"), entry("large2")], ..P2PState::default() }
+}
+
+/// Runs it on a thread of its own; a hang fails the test instead of holding it up.
+fn ends<T: Send + 'static>(what: &str, call: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = channel();
+    let thread = std::thread::spawn(move || done.send(call()).ok());
+    match result.recv_timeout(WATCHDOG) {
+        Ok(value) => value,
+        Err(RecvTimeoutError::Timeout) => panic!("{what} hangs"),
+        Err(RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(_) => panic!("{what} gave no result"),
+        },
+    }
+}
+
+fn append(store: &P2PStatePersistence, key: &str, value: &str) -> Lsn {
+    store.append(put(key, value)).unwrap().wait().unwrap()
+}
+
+fn value(store: &P2PStatePersistence, key: &str) -> Option<Vec<u8>> {
+    let view = store.view().unwrap();
+    view.state().dht_entry(key).map(|entry| entry.value.to_vec())
+}
+
+fn paths(disk: &SimDisk, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = disk.files().into_iter().map(|(path, _)| path).collect();
+    paths.retain(|path| wanted(&path.to_string_lossy()));
+    paths
+}
+
+fn segments(disk: &SimDisk) -> Vec<PathBuf> {
+    paths(disk, |path| path.ends_with(".wal"))
+}
+
+/// What would be there if the power were cut now, and everything unsynced lost.
+fn cut(disk: &SimDisk) -> SimDisk {
+    cut_to(disk, Outcome::DropUnsynced)
+}
+
+fn cut_to(disk: &SimDisk, outcome: Outcome) -> SimDisk {
+    let image = disk.fork();
+    image.clear_faults();
+    image.power_cut(outcome);
+    image
+}
+
+/// Opens the store, which must hold each key and have lost nothing.
+fn holds(image: &SimDisk, keys: &[&str], story: &str) {
+    let store = open(image).unwrap();
+    let report = store.recovery().unwrap();
+    assert_eq!(report.lost, [], "{story}: {report}");
+    assert!(!report.end_unknown, "{story}: {report}");
+    for key in keys {
+        assert!(value(&store, key).is_some(), "{story}: `{key}` is gone: {report}");
+    }
+}
+
+/// The values that a follower from the start sees, as many as this.
+fn followed(store: &P2PStatePersistence, count: usize) -> Vec<(u64, String)> {
+    let mut changes = store.changes_since(Lsn::ZERO).unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < count {
+        let record = block_on(changes.next()).expect("the store is open").unwrap();
+        let Change::DhtPut { value, .. } = &record.changes[0] else { panic!("{record:?}") };
+        seen.push((record.lsn.get(), String::from_utf8(value.to_vec()).unwrap()));
+    }
+    seen
+}
+
+#[test]
+fn append_async_always_finds_room_in_the_end() {
+    let disk = SimDisk::new(1);
+    let store = builder(&disk).max_unsynced_bytes(100).segment_bytes(1 << 20).open().unwrap();
+    let last = ends("append_async", move || {
+        let mut last = Lsn::ZERO;
+        for number in 0..20_000 {
+            let change = put("k", &format!("{number:0>60}"));
+            last = block_on(store.append_async(change)).unwrap().lsn();
+        }
+        block_on(store.close()).unwrap();
+        last
+    });
+    assert_eq!(last.get(), 20_000);
+    let again = open(&disk).unwrap();
+    assert_eq!(again.view().unwrap().lsn(), last);
+}
+
+#[test]
+fn nothing_is_acknowledged_behind_a_large_update_whose_name_is_not_durable() {
+    type Next = fn(&P2PStatePersistence);
+    let nexts: [(&str, &[&str], Next); 4] = [
+        ("update", &["large1", "large2"], |store| {
+            block_on(store.update_state(large(7))).unwrap();
+        }),
+        ("save", &["large1", "large2"], |store| block_on(store.save_state()).unwrap()),
+        ("sync", &["large1", "large2"], |store| {
+            block_on(store.sync()).unwrap();
+        }),
+        ("append", &["large1", "large2", "after"], |store| {
+            append(store, "after", "1");
+        }),
+    ];
+    for (story, keys, next) in nexts {
+        let disk = SimDisk::new(1);
+        let store = open(&disk).unwrap();
+        append(&store, "before", "1");
+        block_on(store.compact()).unwrap();
+        // The journal's folder is synced first, for the fallback; then the snapshot's.
+        disk.fail(Fault::new(Op::SyncDir).after(1));
+        let error = block_on(store.update_state(large(7))).unwrap_err();
+        assert!(error.to_string().contains("cannot sync the snapshot's folder"), "{error}");
+        assert_eq!(disk.faults_hit(), 1, "{story}");
+        next(&store);
+        holds(&cut(&disk), keys, story);
+    }
+}
+
+#[test]
+fn a_follower_is_told_that_a_large_update_is_in_no_record() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    append(&store, "a", "1");
+    let mut changes = store.changes_since(Lsn::ZERO).unwrap();
+    assert_eq!(block_on(changes.next()).unwrap().unwrap().lsn.get(), 1);
+    block_on(store.update_state(large(7))).unwrap();
+    let (error, end) = ends("the follower", move || {
+        let error = block_on(changes.next()).unwrap().unwrap_err();
+        (error, block_on(changes.next()).is_none())
+    });
+    assert_eq!(error.kind(), ErrorKind::Compacted, "{error:#}");
+    assert!(end, "nothing comes after the error");
+    // What it is told to do works.
+    let lsn = store.view().unwrap().lsn();
+    let mut changes = store.changes_since(lsn).unwrap();
+    append(&store, "b", "2");
+    let record = ends("the new follower", move || block_on(changes.next()).unwrap().unwrap());
+    assert_eq!(record.lsn, lsn.next());
+}
+
+#[test]
+fn large_updates_leave_no_pile_of_files() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    for tag in 1..=4 {
+        block_on(store.update_state(large(tag))).unwrap();
+        block_on(store.save_state()).unwrap();
+        let snapshots = paths(&disk, |path| path.ends_with(".json"));
+        assert!(snapshots.len() <= 3, "{snapshots:?}");
+        assert!(segments(&disk).len() <= 3, "{:?}", segments(&disk));
+    }
+    let again = open(&cut(&disk)).unwrap();
+    let report = again.recovery().unwrap();
+    assert!(report.lost.is_empty(), "{report}");
+    assert_eq!(value(&again, "large1").unwrap()[0], 4);
+    assert_eq!(value(&again, "large2").unwrap()[0], 4);
+}
+
+/// Records 1 to 5 are acknowledged. Those from 6 on are in the first segment, but their sync
+/// failed; the second segment, which was to repeat them, was begun, stays empty and cannot be
+/// removed.
+fn with_a_superseded_tail() -> SimDisk {
+    let disk = SimDisk::new(1);
+    let store = builder(&disk).sync_within(Duration::from_secs(60)).open().unwrap();
+    for number in 1..=5 {
+        append(&store, "k", &format!("old{number}"));
+    }
+    disk.fail(Fault::new(Op::Sync).path("segment-0"));
+    disk.fail(Fault::new(Op::Remove).forever());
+    // Its zeros and its header are written, its records are not; a third segment is never made.
+    disk.fail(Fault::new(Op::Write).path("segment-1.tmp").after(2).forever());
+    disk.fail(Fault::new(Op::Create).path("segment-").after(1).forever());
+    for number in 6..=8 {
+        store.append(put("k", &format!("phantom{number}"))).unwrap();
+    }
+    // Each of these ends with one more failed attempt.
+    for _ in 0..3 {
+        assert_eq!(block_on(store.sync()).unwrap_err().kind(), ErrorKind::Degraded);
+    }
+    assert_eq!(store.durable_through().unwrap().get(), 5);
+    let image = cut_to(&disk, Outcome::KeepAll);
+    disk.clear_faults();
+    drop(store);
+    let names = segments(&image);
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(names[1].ends_with("0000000002-00000000000000000006.wal"), "{names:?}");
+    let first = image.read(&names[0]).unwrap();
+    assert!(first.windows(8).any(|bytes| bytes == b"phantom6"), "the tail is there");
+    image
+}
+
+#[test]
+fn a_superseded_record_never_comes_back_after_reopening() {
+    let disk = with_a_superseded_tail();
+    let store = open(&disk).unwrap();
+    let report = store.recovery().unwrap();
+    assert_eq!((report.last_lsn.get(), report.is_damaged()), (5, false), "{report}");
+    let mut expected: Vec<_> = (1..=5).map(|number| (number, format!("old{number}"))).collect();
+    for number in 6..=8 {
+        assert_eq!(append(&store, "k", &format!("new{number}")).get(), number);
+        expected.push((number, format!("new{number}")));
+    }
+    let follower = store.clone();
+    assert_eq!(ends("the follower", move || followed(&follower, 8)), expected);
+    let crashed = cut(&disk);
+    block_on(store.close()).unwrap();
+    drop(store);
+    for (story, image) in [("crashed", crashed), ("closed", disk)] {
+        let store = builder(&image).on_damage(OnDamage::Refuse).open();
+        let store = store.unwrap_or_else(|error| panic!("{story}: {error:#}"));
+        let report = store.recovery().unwrap();
+        assert!(!report.is_damaged() && report.lost.is_empty(), "{story}: {report}");
+        assert_eq!(value(&store, "k").unwrap(), b"new8", "{story}: {report}");
+        let found = ends("the follower", move || followed(&store, 8));
+        assert_eq!(found, expected, "{story}");
+    }
+}
+
+#[test]
+fn an_auto_saver_may_sleep_for_ever() {
+    let disk = SimDisk::new(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = builder(&disk).auto_save_every(Duration::MAX).open().unwrap();
+        let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        for _ in 0..2 {
+            store.start_auto_save().await.unwrap();
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(alive(), 1, "the auto-saver ended by itself");
+            store.stop_auto_save().await;
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(alive(), 0, "the auto-saver goes on");
+        }
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn close_does_not_need_the_runtime_of_the_auto_saver() {
+    let disk = SimDisk::new(1);
+    // Driven only inside `block_on`.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = open(&disk).unwrap();
+    runtime.block_on(store.start_auto_save()).unwrap();
+    append(&store, "a", "1");
+    let closing = store.clone();
+    ends("close", move || block_on(closing.close())).unwrap();
+    assert_eq!(store.append(put("b", "2")).unwrap_err().kind(), ErrorKind::Closed);
+    drop(runtime);
+}
+
+#[test]
+fn close_on_a_full_disk_says_what_is_lost() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    append(&store, "kept", "1");
+    disk.fail(Fault::new(Op::Write).error(io::ErrorKind::StorageFull).forever());
+    store.append(put("lost", "1")).unwrap();
+    let error = block_on(store.close()).unwrap_err();
+    assert!(disk.faults_hit() > 0);
+    assert_eq!(error.io_kind(), Some(io::ErrorKind::StorageFull), "{error:#}");
+    for text in [error.to_string(), format!("{error:#}")] {
+        assert!(text.contains("what came after lsn=1 is lost"), "{text}");
+        assert!(!text.contains("nothing"), "{text}");
+    }
+    drop(store);
+    disk.clear_faults();
+    let again = open(&disk).unwrap();
+    assert!(value(&again, "kept").is_some());
+    assert!(value(&again, "lost").is_none(), "the error told the truth");
+}
+
+#[test]
+fn a_save_whose_folder_sync_failed_is_not_done_until_it_is_synced() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    append(&store, "a", "1");
+    let folder = Path::new(STATE_FILE).parent().unwrap();
+    let syncs = || {
+        let calls = disk.trace();
+        calls.iter().filter(|call| call.op == Op::SyncDir && call.path == folder).count()
+    };
+    // The journal's folder is synced first, for the next segment; then the snapshot's.
+    disk.fail(Fault::new(Op::SyncDir).after(1).forever());
+    for _ in 0..3 {
+        let before = syncs();
+        let error = block_on(store.save_state()).unwrap_err();
+        assert!(error.to_string().contains("cannot sync the snapshot's folder"), "{error}");
+        assert_eq!(syncs(), before + 1);
+    }
+    assert_eq!(disk.faults_hit(), 3);
+    disk.clear_faults();
+    let before = syncs();
+    block_on(store.save_state()).unwrap();
+    assert_eq!(syncs(), before + 1);
+    let image = cut(&disk);
+    assert!(image.read(STATE_FILE).is_ok(), "the save was acknowledged");
+    holds(&image, &["a"], "after the save");
+}
+
+#[test]
+fn a_copy_of_a_segment_does_not_make_compaction_remove_what_is_not_covered() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    let mut keys = vec!["k1", "k2", "k3"];
+    for key in &keys {
+        append(&store, key, "1");
+        block_on(store.compact()).unwrap();
+    }
+    let current = segments(&disk).pop().unwrap();
+    append(&store, "k4", "1");
+    keys.push("k4");
+    let copy = current.with_file_name("0000000001-00000000000000000001.wal");
+    disk.write(copy, disk.read(&current).unwrap()).unwrap();
+    for key in ["k5", "k6"] {
+        block_on(store.compact()).unwrap();
+        // The removal of a file may be undone by a power cut, or not.
+        for outcome in [Outcome::DropUnsynced, Outcome::KeepAll] {
+            let image = cut_to(&disk, outcome);
+            let damaged = image.fork();
+            holds(&image, &keys, &format!("{outcome:?} before {key}"));
+            damaged.write(STATE_FILE, b"damaged".to_vec()).unwrap();
+            holds(&damaged, &keys, &format!("{outcome:?} before {key}, snapshot damaged"));
+        }
+        append(&store, key, "1");
+        keys.push(key);
+    }
+    holds(&cut(&disk), &keys, "at the end");
+}
+
+#[test]
+fn a_segment_header_that_cannot_be_read_does_not_hold_up_compaction() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    append(&store, "k1", "1");
+    disk.fail(Fault::new(Op::Read).path(".wal").forever());
+    for key in ["k2", "k3", "k4", "k5"] {
+        let lsn = append(&store, key, "1");
+        assert_eq!(block_on(store.compact()).unwrap(), lsn);
+    }
+    assert!(disk.faults_hit() > 0);
+    assert_eq!(store.status().unwrap().compaction_failures, 0);
+    assert!(segments(&disk).len() <= 3, "{:?}", segments(&disk));
+    holds(&cut(&disk), &["k1", "k2", "k3", "k4", "k5"], "after the compactions");
+}
+
+#[test]
+fn a_handle_that_is_closed_before_its_first_use_stays_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p2p-state.json");
+    let store = P2PStatePersistence::new_with_path(path.clone()).unwrap();
+    let clone = store.clone();
+    block_on(store.close()).unwrap();
+    for handle in [&store, &clone] {
+        assert_eq!(handle.append(put("a", "1")).unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(handle.view().unwrap_err().kind(), ErrorKind::Closed);
+        block_on(handle.close()).unwrap();
+    }
+    // It holds no lock either.
+    append(&P2PStatePersistence::open(&path).unwrap(), "a", "1");
+}
+
+#[test]
+fn attempts_on_a_disk_in_trouble_leave_no_pile_of_segments() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    append(&store, "kept", "1");
+    disk.fail(Fault::new(Op::Sync).path("segment-0"));
+    disk.fail(Fault::new(Op::SyncDir).forever());
+    let (asking, trouble) = (store.clone(), disk.clone());
+    ends("asking again", move || {
+        while trouble.faults_hit() < 30 {
+            let ack = asking.append(put("k", &format!("{}", trouble.faults_hit()))).unwrap();
+            assert_eq!(ack.wait().unwrap_err().kind(), ErrorKind::Degraded);
+        }
+    });
+    assert!(segments(&disk).len() <= 4, "{:?}", segments(&disk));
+    holds(&cut(&disk), &["kept"], "while the disk is in trouble");
+    disk.clear_faults();
+    let asking = store.clone();
+    ends("coming back", move || while block_on(asking.sync()).is_err() {});
+    assert!(segments(&disk).len() <= 4, "{:?}", segments(&disk));
+    holds(&cut(&disk), &["kept", "k"], "when the disk is back");
+}
+
+#[test]
+fn a_broken_fallback_that_calls_itself_newer_leaves_a_sound_snapshot_in_place() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    for key in ["k1", "k2", "k3"] {
+        append(&store, key, "1");
+        block_on(store.compact()).unwrap();
+    }
+    block_on(store.close()).unwrap();
+    drop(store);
+    let broken = format!("{JOURNAL}/snapshot-00000000000000000009.json");
+    disk.write(&broken, b"garbage".to_vec()).unwrap();
+    let sound = disk.read(STATE_FILE).unwrap();
+    let again = open(&disk).unwrap();
+    let report = again.recovery().unwrap();
+    assert_eq!(report.snapshot_lsn, Some(Lsn::new(3)), "{report}");
+    assert_eq!((report.last_lsn.get(), report.lost.len()), (3, 0), "{report}");
+    let found: Vec<_> = report.findings.iter().map(|finding| finding.path.as_path()).collect();
+    assert_eq!(found, [Path::new(&broken)], "{report}");
+    assert_eq!(disk.read(STATE_FILE).unwrap(), sound);
+    drop(again);
+    holds(&disk, &["k1", "k2", "k3"], "after the second opening");
+}
