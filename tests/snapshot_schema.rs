@@ -1,4 +1,5 @@
-//! The published schema of the snapshot: what the store writes fits it, and what does not is noticed.
+//! The published schema of the snapshot: what the store writes fits it, and what does not is
+//! noticed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
