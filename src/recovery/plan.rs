@@ -196,6 +196,12 @@ fn follow(runs: &[Piece], base: Lsn, vouched: Lsn) -> (Vec<Piece>, Vec<LsnRange>
     (pieces, lost, reached)
 }
 
+/// Where the bytes end that hold the records up to `last`.
+fn kept_end(segment: &Facts<'_>, last: Lsn) -> usize {
+    let kept = segment.scan.runs.iter().rev().find(|run| run.first <= last);
+    kept.map_or(HEADER_BYTES, |run| run.end)
+}
+
 struct Context<'a> {
     segments: &'a [Facts<'a>],
     limits: &'a [Lsn],
@@ -224,7 +230,7 @@ impl Context<'_> {
             },
             newest,
             records,
-            damage: self.damage(segment, *limit, cut),
+            damage: self.damage(index, segment, *limit, cut),
             order: self.order(index, segment, *limit),
             covered: self.is_covered(index, segment),
         });
@@ -239,21 +245,23 @@ impl Context<'_> {
 
     /// Where the bytes begin that stand behind the last record that counts.
     fn cut(&self, segment: &Facts<'_>) -> Option<usize> {
-        let mut kept_end = HEADER_BYTES;
-        let mut dropped = false;
-        for run in &segment.scan.runs {
-            if run.first > self.end {
-                dropped = true;
-            } else {
-                kept_end = run.end;
-            }
-        }
+        let kept_end = kept_end(segment, self.end);
+        let dropped = segment.scan.runs.iter().any(|run| run.first > self.end);
         let damaged = segment.scan.damage.iter().any(|range| range.start >= kept_end);
         (dropped || damaged).then_some(kept_end)
     }
 
-    fn damage(&self, segment: &Facts<'_>, limit: Lsn, cut: Option<usize>) -> DamageState {
-        let inside = |range: &std::ops::Range<usize>| cut.is_none_or(|cut| range.start < cut);
+    fn damage(
+        &self,
+        index: usize,
+        segment: &Facts<'_>,
+        limit: Lsn,
+        cut: Option<usize>,
+    ) -> DamageState {
+        let counts_until =
+            if self.is_superseded(index) { Some(kept_end(segment, limit)) } else { cut };
+        let inside =
+            |range: &std::ops::Range<usize>| counts_until.is_none_or(|end| range.start < end);
         let first = segment.name.first_lsn;
         let last = limit.min(segment.scan.last_lsn().unwrap_or(first).max(self.vouched));
         let lost_here = self.lost.iter().any(|lost| lost.first <= last && lost.last >= first);
@@ -264,6 +272,17 @@ impl Context<'_> {
         } else {
             DamageState::Unvouched
         }
+    }
+
+    /// True if the segment that took over from this one says that a write or sync here had failed:
+    /// what stands behind the last record that counts may be anything.
+    fn is_superseded(&self, index: usize) -> bool {
+        let mut later = self.segments.iter().skip(index.saturating_add(1));
+        let next = later.find_map(|segment| match &segment.header {
+            Header::Good(header) => Some(header.previous.superseded),
+            Header::Bad | Header::Foreign | Header::Newer(_) => None,
+        });
+        next == Some(true)
     }
 
     fn order(&self, index: usize, segment: &Facts<'_>, limit: Lsn) -> Order {
@@ -285,7 +304,9 @@ impl Context<'_> {
             && !supersedes
         {
             Order::Overlap
-        } else if segment.scan.last_lsn().is_some_and(|last| last > limit) {
+        } else if segment.scan.last_lsn().is_some_and(|last| last > limit)
+            || (self.is_superseded(index) && !segment.scan.damage.is_empty())
+        {
             Order::Superseded
         } else {
             Order::Joined

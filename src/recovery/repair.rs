@@ -221,12 +221,14 @@ impl Repair<'_> {
     }
 }
 
-/// True if a segment that stays goes on past the last record that counts, since a sync of it
-/// failed: the next segment gives those numbers again.
+/// True if a segment that stays goes on past the last record that counts, since a write or sync of
+/// it failed: the next segment gives those numbers again. Only torn bytes may stand there, too.
 fn stale_tail(inventory: &Inventory, plan: &Plan) -> bool {
     inventory.segments.iter().zip(&plan.segments).any(|(segment, judged)| {
         let stays_as_it_is = !judged.moved_whole && judged.cut.is_none();
-        stays_as_it_is && segment.scan.last_lsn().is_some_and(|last| last > plan.end)
+        let goes_on = segment.scan.last_lsn().is_some_and(|last| last > plan.end);
+        let was_last = judged.verdict == Verdict::Superseded && is_last_good(inventory, segment);
+        stays_as_it_is && (goes_on || was_last)
     })
 }
 

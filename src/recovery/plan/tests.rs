@@ -160,6 +160,26 @@ fn a_segment_after_a_failed_sync_counts_instead_of_the_end_of_the_one_before() {
 }
 
 #[test]
+fn torn_bytes_behind_a_failed_write_are_superseded_even_if_no_record_is_among_them() {
+    let torn = || Made::new(1, 1, &[(1, 8)]).vouching(7).damaged(HEADER_BYTES + 400);
+    let made = [torn(), Made::new(2, 9, &[(9, 14)]).superseding()];
+    let plan_of = |made: &[Made]| (verdicts(&plan(0, made)).join(", "), lost(&plan(0, made)));
+    assert_eq!(plan_of(&made), ("superseded, whole".into(), vec![]));
+    // A whole record among the torn bytes, or an empty successor: the same.
+    let mixed = Made::new(1, 1, &[(1, 8), (10, 10)]).vouching(7).damaged(HEADER_BYTES + 400);
+    let made = [mixed, Made::new(2, 9, &[(9, 14)]).superseding()];
+    assert_eq!(plan_of(&made), ("superseded, whole".into(), vec![]));
+    let made = [torn(), Made::new(2, 9, &[]).superseding()];
+    assert_eq!(plan_of(&made), ("superseded, unborn".into(), vec![]));
+    // A successor that knows of no failure, or damage before the last record that counts: damage.
+    let made = [torn(), Made::new(2, 9, &[(9, 14)])];
+    assert_eq!(plan_of(&made), ("broken record, whole".into(), vec![]));
+    let early = Made::new(1, 1, &[(1, 4), (6, 8)]).vouching(7).damaged(HEADER_BYTES + 200);
+    let made = [early, Made::new(2, 9, &[(9, 14)]).superseding()];
+    assert_eq!(plan_of(&made), ("broken record, whole".into(), vec![(5, 5)]));
+}
+
+#[test]
 fn numbers_that_come_twice_without_a_failed_sync_are_an_overlap() {
     let made = [Made::new(1, 1, &[(1, 12)]).sealed(12), Made::new(2, 9, &[(9, 14)])];
     let plan = plan(0, &made);
