@@ -24,8 +24,8 @@ const ROWS: &[(&str, u8)] = &[
     ("persistence", 4),
     ("registry", 5),
 ];
-/// All that the simulated disk may use.
-const TESTING_USES: &[&str] = &["error", "ids", "vfs"];
+/// All that the simulated disk and the workload may use.
+const TESTING_USES: &[&str] = &["error", "ids", "state", "vfs"];
 /// Where threads, locks and atomics live.
 const CONCURRENT: &[&str] = &["persistence", "registry", "testing"];
 /// Where the clock is read.
