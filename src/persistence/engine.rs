@@ -31,7 +31,7 @@ use crate::{
     snapshot::{
         Meta,
         name::{VERSION_1_NAME, fallback_name},
-        publish::{Demote, Places, publish},
+        publish::{Demote, Places, Publication},
     },
     state::{Change, State},
     vfs::{Vfs, VfsLock},
@@ -272,7 +272,9 @@ fn publish_first(
 ) -> Result<Option<Lsn>, Error> {
     let meta = Meta { store_id, lsn: Lsn::ZERO, segment: 0, saved_at: (options.clock)() };
     let publish = |places: &Places, demote: Demote| {
-        publish(options.vfs.as_ref(), places, &recovered.state, &meta, &demote, &|| false)
+        let (vfs, state) = (options.vfs.as_ref(), &recovered.state);
+        let (meta, demote, stop) = (&meta, &demote, &|| false);
+        Publication { vfs, places, state, meta, demote, stop }.publish()
     };
     if recovered.migrate {
         publish(places, Demote::Keep(VERSION_1_NAME.into()))?;
