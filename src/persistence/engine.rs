@@ -11,6 +11,8 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use chrono::{DateTime, Utc};
+
 use super::{
     commit::Committer,
     compact::{CompactionStatus, Compactor, Job, Reply},
@@ -123,17 +125,30 @@ impl Engine {
                 result: Ok(()),
             }),
         };
-        engine.start_threads(options, segment, published, job_queue).map_err(|error| {
-            Error::io("cannot start a thread for the store", &engine.places.state_file, error)
-        })?;
-        let now = (options.clock)();
-        if recovered.state.has_expired(now.into()) {
-            engine.queue.append(&[Change::Expired { at: now.into() }])?;
+        let started = engine
+            .start_threads(options, segment, published, job_queue)
+            .map_err(|error| {
+                Error::io("cannot start a thread for the store", &engine.places.state_file, error)
+            })
+            .and_then(|()| engine.drop_expired(&recovered.state, (options.clock)()));
+        if let Err(error) = started {
+            // What runs by now must end before the lock is released.
+            if let Err(closing) = engine.close() {
+                tracing::warn!(error = format!("{closing:#}"), "the store was not closed cleanly");
+            }
+            return Err(error);
         }
         if wants_snapshot {
             wish(&engine.jobs, &engine.compaction);
         }
         Ok(engine)
+    }
+
+    fn drop_expired(&self, state: &State, now: DateTime<Utc>) -> Result<(), Error> {
+        if state.has_expired(now.into()) {
+            self.queue.append(&[Change::Expired { at: now.into() }])?;
+        }
+        Ok(())
     }
 
     fn start_threads(
