@@ -94,13 +94,15 @@ impl Engine {
         published: Option<Lsn>,
     ) -> Result<Self, Error> {
         let progress = Arc::new(Progress::new(recovered.last_lsn, recovered.journal_bytes));
-        let queue = Arc::new(Queue::new(
+        let mut queue = Queue::new(
             recovered.state.clone(),
             recovered.last_lsn,
             &progress,
             options.sync_within,
             options.unsynced_bytes_max,
-        ));
+        );
+        queue.update_bytes_max = options.update_bytes_max;
+        let queue = Arc::new(queue);
         let compaction = Arc::new(CompactionStatus::default());
         let snapshot = options.vfs.metadata(&places.state_file);
         let snapshot_bytes = snapshot.map(|entry| entry.len).unwrap_or_default();
