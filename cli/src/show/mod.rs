@@ -10,8 +10,8 @@ use peer_journal::state::PeerKey;
 /// Characters of an id that are shown: the last ones, since all Ed25519 ids begin alike.
 const ID_CHARS: usize = 8;
 
-/// True for what a terminal obeys, or what makes text look like other text: control characters, marks
-/// of direction, characters without width.
+/// True for what a terminal obeys, or what makes text look like other text: control characters,
+/// marks of direction, characters without width.
 #[must_use]
 pub fn is_hostile(c: char) -> bool {
     c.is_control()
