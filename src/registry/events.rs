@@ -214,6 +214,9 @@ impl NodeTask {
             kad::Event::InboundRequest {
                 request: kad::InboundRequest::PutRecord { source, record: Some(record), .. },
             } => self.on_put(&source, record),
+            kad::Event::InboundRequest {
+                request: kad::InboundRequest::AddProvider { record: Some(record) },
+            } => self.on_provider(record),
             kad::Event::OutboundQueryProgressed { id, result, step, .. } => match result {
                 kad::QueryResult::GetRecord(result) => self.on_get_progress(id, result, step.last),
                 kad::QueryResult::PutRecord(result) => self.on_put_done(id, result),

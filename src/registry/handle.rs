@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use libp2p::identity::Keypair;
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
@@ -18,6 +19,7 @@ use super::{
     package::{Checked, check_id},
     recorder::Counters,
     start,
+    withdrawn::withdrawn_ms,
 };
 use crate::{Error, P2PStatePersistence, Status};
 
@@ -161,15 +163,23 @@ impl P2PRegistry {
     ) -> Result<Published, Error> {
         let bytes_max = self.config.limits.package_bytes;
         let parts = (id, version, description);
-        let package = Checked::sign(&self.key, parts, data, chrono::Utc::now(), bytes_max)?;
+        let mut now = Utc::now();
+        // Later than its withdrawal, or the new one would count as withdrawn, too.
+        let view = self.store.view()?;
+        let gone = withdrawn_ms(&view, &self.prefix, &self.local, id);
+        let after = gone.and_then(|ms| DateTime::from_timestamp_millis(ms.checked_add(1)?));
+        now = after.map_or(now, |after| after.max(now));
+        drop(view);
+        let package = Checked::sign(&self.key, parts, data, now, bytes_max)?;
         let (ack, published) =
             self.ask("publish_package", |reply| Command::Publish { package, reply }).await?;
         ack.await?;
         Ok(published)
     }
 
-    /// Takes back a package of this node: here, and at all nodes that hear of it. Copies at nodes
-    /// that are away expire within `limits.dht_ttl`. Durable when it returns.
+    /// Takes back a package of this node: here, and at all nodes that hear of it, now or when they
+    /// come back. Copies at nodes that hear nothing expire within `limits.dht_ttl`. Durable here
+    /// when it returns. The page of the module says what this can promise and what not.
     ///
     /// # Errors
     /// `Invalid` if this node does not publish it.

@@ -61,6 +61,8 @@ pub(super) struct NodeTask {
     pub(super) shelf: Shelf,
     /// Packages that each peer may put.
     pub(super) puts_budget: Budget,
+    /// Withdrawals that strangers may have journaled together.
+    pub(super) withdrawals_budget: Budget,
     pub(super) topic: IdentTopic,
     /// What the DHT keys of packages begin with.
     pub(super) prefix: String,
@@ -332,6 +334,8 @@ impl NodeTask {
             self.replicate_next();
         }
         self.lift_expired_bans();
+        self.write_withdrawals();
+        self.swarm.behaviour_mut().kad.store_mut().write_due();
         if self.rounds >= SWEEP_ROUNDS {
             self.rounds = 0;
             self.drop_expired();
