@@ -25,6 +25,11 @@ impl Failure {
         Self { code: 4, text: format!("{doing}: {error}") }
     }
 
+    /// Ctrl-C: the code that shells give for it.
+    pub(crate) fn interrupted() -> Self {
+        Self { code: 130, text: "stopped by Ctrl-C".to_owned() }
+    }
+
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

@@ -7,6 +7,7 @@ mod failure;
 mod identity;
 mod node;
 mod out;
+mod torture;
 
 use std::{
     path::{Path, PathBuf},
@@ -23,7 +24,7 @@ const EXIT_CODES: &str =
 
 /// A memory for libp2p nodes that survives crashes.
 #[derive(Debug, Parser)]
-#[command(name = "peer-journal", version, about, after_help = EXIT_CODES)]
+#[command(name = "peer-journal", version, about, after_help = EXIT_CODES, max_term_width = 80)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -49,18 +50,33 @@ enum Command {
         /// The snapshot, for example ~/.ggen/p2p-state.json
         file: PathBuf,
     },
+    Torture(Box<torture::Args>),
     #[command(hide = true)]
     DemoNode(demo::member::Args),
+    #[command(hide = true)]
+    TortureChild(torture::child::Args),
+}
+
+impl Command {
+    /// What is shown of the store's messages: where a command makes disks fail on purpose, nothing.
+    fn log_level(&self) -> &'static str {
+        match self {
+            Self::Torture(args) if args.is_simulated() => "off",
+            _ => "warn",
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr();
+    log_to_stderr(cli.command.log_level());
     let done = match cli.command {
         Command::Node(args) => node::run(*args),
         Command::Demo { kill_after } => demo::run(kill_after),
         Command::Seal { file } => seal(&file),
+        Command::Torture(args) => torture::run(&args),
         Command::DemoNode(args) => demo::member::run(&args),
+        Command::TortureChild(args) => torture::child::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -76,9 +92,9 @@ fn seal(file: &Path) -> Result<(), Failure> {
     out::line(format_args!("sealed {}", file.display()))
 }
 
-/// `RUST_LOG` chooses what is shown; warnings if it is not set.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+/// `RUST_LOG` chooses what is shown; `level` is for when it is not set.
+fn log_to_stderr(level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr())
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing_subscriber::fmt()
