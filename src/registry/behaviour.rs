@@ -12,8 +12,7 @@ use libp2p::{
 };
 
 use super::{
-    P2PConfig, RegistryLimits,
-    gate::Gate,
+    P2PConfig, RegistryLimits, adapters,
     package::{ANNOUNCEMENT_BYTES_MAX, ENVELOPE_BYTES_EXTRA},
 };
 use crate::Error;
@@ -29,10 +28,10 @@ const PENDING_CONNECTIONS: u32 = 64;
 /// Room in a gossip message for topic, signature and key.
 const GOSSIP_BYTES_EXTRA: usize = 3 << 10;
 
-/// The gate comes first, so that a banned peer costs the others nothing.
+/// The memory comes first: it refuses banned peers, which then cost the others nothing.
 #[derive(NetworkBehaviour)]
 pub(super) struct Protocols {
-    pub(super) gate: Gate,
+    pub(super) memory: adapters::Behaviour,
     pub(super) limits: connection_limits::Behaviour,
     pub(super) identify: identify::Behaviour,
     pub(super) kad: kad::Behaviour<MemoryStore>,
@@ -40,8 +39,12 @@ pub(super) struct Protocols {
     pub(super) ping: ping::Behaviour,
 }
 
-pub(super) fn swarm(key: &Keypair, config: &P2PConfig) -> Result<Swarm<Protocols>, Error> {
-    let protocols = protocols(key, config)?;
+pub(super) fn swarm(
+    key: &Keypair,
+    config: &P2PConfig,
+    memory: &adapters::Recorder,
+) -> Result<Swarm<Protocols>, Error> {
+    let protocols = protocols(key, config, memory)?;
     let built = SwarmBuilder::with_existing_identity(key.clone())
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
@@ -53,7 +56,11 @@ pub(super) fn swarm(key: &Keypair, config: &P2PConfig) -> Result<Swarm<Protocols
     Ok(built)
 }
 
-fn protocols(key: &Keypair, config: &P2PConfig) -> Result<Protocols, Error> {
+fn protocols(
+    key: &Keypair,
+    config: &P2PConfig,
+    memory: &adapters::Recorder,
+) -> Result<Protocols, Error> {
     let local = key.public().to_peer_id();
     let limits = &config.limits;
     let agent = concat!("peer-journal/", env!("CARGO_PKG_VERSION")).to_owned();
@@ -88,7 +95,7 @@ fn protocols(key: &Keypair, config: &P2PConfig) -> Result<Protocols, Error> {
         .with_max_established(Some(limits.connections))
         .with_max_established_per_peer(Some(limits.connections_per_peer));
     Ok(Protocols {
-        gate: Gate::default(),
+        memory: adapters::Behaviour::new(memory),
         limits: connection_limits::Behaviour::new(connections),
         identify: identify::Behaviour::new(identify),
         kad,

@@ -67,7 +67,7 @@ impl NodeTask {
             return Err(no_room(kad::store::Error::MaxRecords));
         }
         let stored = Stored::new(package.clone(), &self.prefix, None);
-        let at = super::pending::now();
+        let at = super::recorder::now();
         // The journal first: what the DHT holds of ours must not be more than what is remembered.
         let ack = self.store.append(Change::DhtPut {
             key: [&self.prefix, id.as_str()].concat().into(),
@@ -175,7 +175,7 @@ impl NodeTask {
         cached.sort_unstable_by_key(|(_, entry)| entry.cached_at);
         let mut bytes = cached.iter().map(|(_, entry)| entry.data.len()).sum::<usize>();
         bytes = bytes.saturating_add(package.envelope.len());
-        let now = super::pending::now();
+        let now = super::recorder::now();
         let oldest = now.get() - chrono::TimeDelta::seconds(PACKAGE_SECONDS_MAX);
         let mut changes = Vec::new();
         for (id, entry) in cached {
@@ -234,7 +234,7 @@ impl NodeTask {
     /// Another node asks this one to keep a record.
     pub(super) fn on_put(&mut self, source: &PeerId, record: Record) {
         // Before any work is done for it.
-        if !self.puts_budget.take(source, Instant::now()) {
+        if !self.puts_budget.take(source, super::recorder::now()) {
             self.recorder.counters_mut().coalesced += 1;
             return;
         }
@@ -263,7 +263,7 @@ impl NodeTask {
         if self.catalog.owner(&info.id).is_some_and(|owner| owner != info.publisher) {
             return Err("the id is another publisher's");
         }
-        let now = super::pending::now();
+        let now = super::recorder::now();
         match self.shelf.judge(&package, limits, now) {
             Verdict::Keep => {}
             Verdict::Known => return Ok(()),
@@ -288,8 +288,8 @@ impl NodeTask {
 
     /// Packages of others that nobody put again.
     pub(super) fn drop_expired(&mut self) {
-        self.puts_budget.prune(Instant::now());
-        let expired = self.shelf.expired(&self.config.limits, super::pending::now());
+        self.puts_budget.prune(super::recorder::now());
+        let expired = self.shelf.expired(&self.config.limits, super::recorder::now());
         let mut changes = Vec::new();
         for id in expired {
             self.take_off(&id);

@@ -1,6 +1,9 @@
 //! The constructor: opens the store, restores what it remembers, starts the task.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
 
 use chrono::Utc;
 use libp2p::{gossipsub::IdentTopic, identity::Keypair};
@@ -8,13 +11,13 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     P2PConfig, P2PRegistry,
+    adapters::{self, Buckets},
     addresses::named_peer,
     behaviour,
-    budget::Budget,
     catalog::Catalog,
     dial::DialQueue,
     node::NodeTask,
-    recorder::Recorder,
+    recorder::{Recorder, memory_config},
     shelf::{self, Shelf},
 };
 use crate::{
@@ -76,7 +79,8 @@ impl Restored {
         let Self { store, mut config, key, prefix, packages, mut changes } = self;
         let local = key.public().to_peer_id();
         let limits = config.limits.clone();
-        let mut recorder = Recorder::new(store.clone(), limits.clone(), local);
+        let memory = adapters::Recorder::new(&store, local, memory_config(&limits))?;
+        let mut recorder = Recorder::new(memory.clone(), store.clone(), &limits);
         changes.extend(bootstrap_changes(&config, &store)?);
         recorder.append(changes);
         let view = store.view()?;
@@ -85,17 +89,10 @@ impl Restored {
             .filter_map(|node| crate::string_to_multiaddr(node).ok())
             .filter(|node| named_peer(node) != Some(local))
             .collect();
-        bootstrap.iter().filter_map(named_peer).for_each(|peer| recorder.pin(peer));
-        let mut swarm = behaviour::swarm(&key, &config)?;
+        bootstrap.iter().filter_map(named_peer).for_each(|peer| memory.pin(peer));
+        let mut swarm = behaviour::swarm(&key, &config, &memory)?;
         let mut catalog = Catalog::new(local, limits.catalog, limits.catalog_per_publisher);
         let mut shelf = Shelf::default();
-        let now = Utc::now();
-        for (peer, ban) in view.state().bans().filter(|(_, ban)| ban.is_active(now.into())) {
-            if let Some(peer) = peer.to_peer_id() {
-                swarm.behaviour_mut().gate.ban(peer, ban.until);
-                swarm.behaviour_mut().gossip.blacklist_peer(&peer);
-            }
-        }
         for (stored, at) in packages {
             let own = stored.package.info.publisher == local;
             if let Ok(package) = stored.put(swarm.behaviour_mut().kad.store_mut()) {
@@ -116,10 +113,11 @@ impl Restored {
             dials: DialQueue::new(limits.dials_at_once),
             catalog,
             shelf,
-            puts_budget: Budget::new(limits.dht_puts_per_minute),
+            puts_budget: Buckets::new(limits.dht_puts_per_minute),
             topic: IdentTopic::new(config.packages_topic.clone()),
             prefix: prefix.clone(),
             bootstrap,
+            banned: HashSet::new(),
             subscribed: false,
             listens: Vec::new(),
             dial_waits: Vec::new(),
@@ -133,7 +131,7 @@ impl Restored {
             config: config.clone(),
         };
         runtime.spawn(task.run());
-        Ok(P2PRegistry { commands, store, key, config, local, prefix })
+        Ok(P2PRegistry { commands, store, memory, key, config, local, prefix })
     }
 }
 
