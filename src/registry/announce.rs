@@ -95,7 +95,7 @@ impl NodeTask {
             .shelf
             .get(id)
             .is_some_and(|row| row.publisher == *publisher && row.published_ms <= published_ms);
-        let now = super::pending::now();
+        let now = super::recorder::now();
         let known = self.catalog.withdraw(id, publisher, published_ms, theirs, now);
         if known {
             self.recorder.provides(publisher, self.catalog.provided_by(publisher));
@@ -120,7 +120,7 @@ impl NodeTask {
         let local = *self.swarm.local_peer_id();
         let mut changes = Vec::new();
         while let Some(key) = self.catalog.withdrawn.next_unsaved() {
-            if !self.withdrawals_budget.take(&local, Instant::now()) {
+            if !self.withdrawals_budget.take(&local, super::recorder::now()) {
                 break;
             }
             changes.extend(self.catalog.withdrawn.change(&key));

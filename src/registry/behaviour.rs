@@ -8,8 +8,7 @@ use libp2p::{
 };
 
 use super::{
-    P2PConfig, RegistryLimits,
-    gate::Gate,
+    P2PConfig, RegistryLimits, adapters,
     package::{ANNOUNCEMENT_BYTES_MAX, ENVELOPE_BYTES_EXTRA},
     records::Records,
 };
@@ -26,10 +25,10 @@ const PENDING_CONNECTIONS: u32 = 64;
 /// Room in a gossip message for topic, signature and key.
 const GOSSIP_BYTES_EXTRA: usize = 3 << 10;
 
-/// The gate comes first, so that a banned peer costs the others nothing.
+/// The memory comes first: it refuses banned peers, which then cost the others nothing.
 #[derive(NetworkBehaviour)]
 pub(super) struct Protocols {
-    pub(super) gate: Gate,
+    pub(super) memory: adapters::Behaviour,
     pub(super) limits: connection_limits::Behaviour,
     pub(super) identify: identify::Behaviour,
     pub(super) kad: kad::Behaviour<Records>,
@@ -41,8 +40,9 @@ pub(super) fn swarm(
     key: &Keypair,
     config: &P2PConfig,
     store: &P2PStatePersistence,
+    memory: &adapters::Recorder,
 ) -> Result<Swarm<Protocols>, Error> {
-    let protocols = protocols(key, config, store)?;
+    let protocols = protocols(key, config, store, memory)?;
     let tcp = || {
         SwarmBuilder::with_existing_identity(key.clone())
             .with_tokio()
@@ -73,6 +73,7 @@ fn protocols(
     key: &Keypair,
     config: &P2PConfig,
     store: &P2PStatePersistence,
+    memory: &adapters::Recorder,
 ) -> Result<Protocols, Error> {
     let local = key.public().to_peer_id();
     let limits = &config.limits;
@@ -102,7 +103,7 @@ fn protocols(
         .with_max_established(Some(limits.connections))
         .with_max_established_per_peer(Some(limits.connections_per_peer));
     Ok(Protocols {
-        gate: Gate::default(),
+        memory: adapters::Behaviour::new(memory),
         limits: connection_limits::Behaviour::new(connections),
         identify: identify::Behaviour::new(identify),
         kad,

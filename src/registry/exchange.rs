@@ -7,7 +7,7 @@ use libp2p::kad::{self, Quorum, Record, store::RecordStore};
 use libp2p_identity::PeerId;
 
 use super::{
-    addresses::normalised,
+    addresses::normal_address,
     commands::{Published, Reply, answer},
     node::NodeTask,
     package::{Announcement, Checked, Package, PackageSource, check_id},
@@ -69,7 +69,7 @@ impl NodeTask {
             return Err(no_room(kad::store::Error::MaxRecords));
         }
         let stored = Stored::new(package.clone(), &self.prefix, None);
-        let at = super::pending::now();
+        let at = super::recorder::now();
         // The journal first: what the DHT holds of ours must not be more than what is remembered.
         let ack = self.store.append(Change::DhtPut {
             key: [&self.prefix, id.as_str()].concat().into(),
@@ -90,7 +90,7 @@ impl NodeTask {
             return Err(Error::invalid(format!("this node does not publish a package {id}"))
                 .next("unpublish it on the node that does"));
         }
-        let now = super::pending::now();
+        let now = super::recorder::now();
         // A clock that was set back must not leave the copies standing.
         let published_ms =
             self.shelf.get(id).map_or(0, |row| row.published_ms).max(now.get().timestamp_millis());
@@ -184,7 +184,7 @@ impl NodeTask {
         cached.sort_unstable_by_key(|(_, entry)| entry.cached_at);
         let mut bytes = cached.iter().map(|(_, entry)| entry.data.len()).sum::<usize>();
         bytes = bytes.saturating_add(package.envelope.len());
-        let now = super::pending::now();
+        let now = super::recorder::now();
         let oldest = now.get() - chrono::TimeDelta::seconds(PACKAGE_SECONDS_MAX);
         let mut changes = Vec::new();
         for (id, entry) in cached {
@@ -243,7 +243,7 @@ impl NodeTask {
     /// Another node asks this one to keep a record.
     pub(super) fn on_put(&mut self, source: &PeerId, record: Record) {
         // Before any work is done for it.
-        if !self.puts_budget.take(source, Instant::now()) {
+        if !self.puts_budget.take(source, super::recorder::now()) {
             self.recorder.counters_mut().coalesced += 1;
             return;
         }
@@ -276,7 +276,7 @@ impl NodeTask {
         let left = record.expires.map(|at| at.saturating_duration_since(Instant::now()));
         let left = left.unwrap_or(life).min(life);
         // A copy that is passed on is as old as it was: else copies would keep each other alive.
-        let now = aged(super::pending::now(), life.saturating_sub(left));
+        let now = aged(super::recorder::now(), life.saturating_sub(left));
         match self.shelf.judge(&package, limits, now) {
             Verdict::Keep => {}
             Verdict::Known => return Ok(()),
@@ -298,8 +298,8 @@ impl NodeTask {
 
     /// Packages of others that nobody put again.
     pub(super) fn drop_expired(&mut self) {
-        self.puts_budget.prune(Instant::now());
-        let now = super::pending::now();
+        let now = super::recorder::now();
+        self.puts_budget.prune(now);
         let mut changes = self.catalog.withdrawn.expire(ttl(&self.config.limits), now);
         let expired = self.shelf.expired(&self.config.limits, now);
         for id in expired {
@@ -318,7 +318,7 @@ impl NodeTask {
 
     /// Another node says that it provides a package. What it has is checked by whoever fetches it.
     pub(super) fn on_provider(&mut self, mut record: kad::ProviderRecord) {
-        if !self.puts_budget.take(&record.provider, Instant::now()) {
+        if !self.puts_budget.take(&record.provider, super::recorder::now()) {
             self.recorder.counters_mut().coalesced += 1;
             return;
         }
@@ -331,7 +331,7 @@ impl NodeTask {
         let bytes_max = self.config.limits.address_bytes;
         let addresses = record.addresses.iter().take(self.config.limits.addresses_unverified);
         record.addresses = addresses
-            .filter_map(|address| normalised(address, &record.provider, bytes_max))
+            .filter_map(|address| normal_address(&record.provider, address, bytes_max))
             .collect();
         if let Err(error) = self.swarm.behaviour_mut().kad.store_mut().add_provider(record) {
             tracing::debug!(%error, "a provider record was not kept");

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    P2PConfig, Package, PackageInfo,
+    P2PConfig, Package, PackageInfo, adapters,
     commands::{Bootstrapped, Command, Published, Reply, Snapshot},
     ended,
     exchange::{cached, local, timed_out},
@@ -39,6 +39,7 @@ const REPLY_SLACK: Duration = Duration::from_secs(5);
 pub struct P2PRegistry {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) store: P2PStatePersistence,
+    pub(super) memory: adapters::Recorder,
     pub(super) key: Keypair,
     pub(super) config: P2PConfig,
     pub(super) local: PeerId,
@@ -63,7 +64,7 @@ pub struct RegistryStatus {
     pub known_packages: usize,
     /// Packages that this node publishes.
     pub published_packages: usize,
-    /// What was coalesced, evicted, refused and ignored.
+    /// What was coalesced, evicted, expired, refused and ignored.
     pub counters: Counters,
     /// How the store is.
     pub store: Status,
@@ -221,8 +222,9 @@ impl P2PRegistry {
         self.ask("search_packages", |reply| Command::Search { text, limit, reply }).await
     }
 
-    /// Bans a peer for `duration` of wall-clock time: its connections are closed at once, and it is
-    /// refused in both directions, also after a restart. Durable when it returns.
+    /// Bans a peer for `duration` of wall-clock time: its connections are closed within a fifth of
+    /// a second, and it is refused in both directions, also after a restart. Durable when it
+    /// returns. A ban that the program speaks on the [`store`](Self::store) itself is enforced too.
     ///
     /// # Errors `Invalid` for this node itself; `Limit` for a reason that is too long; `Degraded`
     /// if the disk refuses, in which case the ban is in force but not durable yet.

@@ -21,13 +21,13 @@
 //! ```
 //!
 //! # What reaches the journal
-//! At once: the first address at which a peer was dialled with success, what it says of itself when
-//! that changes, addresses that turn out to be somebody else's, retrievals, packages, and bans
-//! (which are durable before the call returns). Coalesced, at most
-//! once a minute for each peer and all peers in one record: when a peer was seen, and whatever
-//! exceeds the ten records a minute that one peer may cause. Never: failed inbound connections,
-//! ports of inbound connections, that a peer is connected. Failed dials are counted in memory, and
-//! only while two other connections are up.
+//! The node's memory is that of the [`adapters`], its rules are those of [`adapters::Policy`]. At
+//! once: the first address at which a peer was dialled with success, what
+//! it says of itself when that changes, addresses that turn out to be somebody else's, retrievals,
+//! packages, and bans (which are durable before the call returns). Coalesced, at most once a minute
+//! for each peer: when a peer was seen, and whatever exceeds the ten records a minute that one peer
+//! may cause. Never: failed inbound connections, ports of inbound connections, that a peer is
+//! connected. Failed dials are counted in memory, and only while two other peers are connected.
 //!
 //! # Packages
 //! A package is signed by its publisher, kept as one DHT record under `<topic>/<id>`, and announced
@@ -60,31 +60,26 @@
 //! under `withdrawn:<topic>/<publisher>/<id>`.
 
 // Reading order: `config`, `handle`, `commands`, `start`, `node` (the task), `events` (what the
-// swarm reports), `recorder` with `pending`, `budget` and `evict` (what becomes a change, and what
-// does not), `seed` and `dial` (whom to dial after a start), `gate` (bans), `exchange` and
-// `announce` with `package`, `catalog`, `withdrawn`, `shelf` and `records` (packages), `peers` and
-// `score`.
+// swarm reports), `adapters` (what becomes a change, what does not, and bans), `recorder` (what the
+// registry adds to that), `seed` and `dial` (whom to dial after a start), `exchange` and `announce`
+// with `package`, `catalog`, `withdrawn`, `shelf` and `records` (packages), `peers` and `score`.
 
 pub mod adapters;
 
 mod addresses;
 mod announce;
 mod behaviour;
-mod budget;
 mod catalog;
 mod commands;
 mod config;
 mod dial;
 mod events;
-mod evict;
 mod exchange;
-mod gate;
 mod handle;
 mod listen;
 mod node;
 mod package;
 mod peers;
-mod pending;
 mod recorder;
 mod records;
 mod score;

@@ -1,6 +1,10 @@
 //! The constructor: opens the store, restores what it remembers, starts the task.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use chrono::Utc;
 use libp2p::{gossipsub::IdentTopic, identity::Keypair};
@@ -10,14 +14,14 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     P2PConfig, P2PRegistry,
+    adapters::{self, Buckets},
     addresses::named_peer,
     behaviour,
-    budget::Budget,
     catalog::Catalog,
     dial::{DialQueue, dial_fault},
     node::NodeTask,
     package::Checked,
-    recorder::Recorder,
+    recorder::{Recorder, memory_config},
     shelf::{self, Shelf},
     withdrawn::Withdrawn,
 };
@@ -93,23 +97,17 @@ impl Restored {
             self;
         let local = key.public().to_peer_id();
         let limits = config.limits.clone();
-        let mut recorder = Recorder::new(store.clone(), limits.clone(), local);
+        let memory = adapters::Recorder::new(&store, local, memory_config(&limits))?;
+        let mut recorder = Recorder::new(memory.clone(), store.clone(), &limits);
         changes.extend(bootstrap_changes(&config, &store)?);
         recorder.append(changes);
         let view = store.view()?;
         let bootstrap = bootstrap_nodes(view.state(), &local);
-        bootstrap.iter().filter_map(named_peer).for_each(|peer| recorder.pin(peer));
-        let mut swarm = behaviour::swarm(&key, &config, &store)?;
+        bootstrap.iter().filter_map(named_peer).for_each(|peer| memory.pin(peer));
+        let mut swarm = behaviour::swarm(&key, &config, &store, &memory)?;
         let mut catalog =
             Catalog::new(local, withdrawn, limits.catalog, limits.catalog_per_publisher);
         let mut shelf = Shelf::default();
-        let now = Utc::now();
-        for (peer, ban) in view.state().bans().filter(|(_, ban)| ban.is_active(now.into())) {
-            if let Some(peer) = peer.to_peer_id() {
-                swarm.behaviour_mut().gate.ban(peer, ban.until);
-                swarm.behaviour_mut().gossip.blacklist_peer(&peer);
-            }
-        }
         for (stored, at) in packages {
             let own = stored.package.info.publisher == local;
             if let Ok(package) = stored.put(swarm.behaviour_mut().kad.store_mut()) {
@@ -133,11 +131,12 @@ impl Restored {
             dials: DialQueue::new(limits.dials_at_once),
             catalog,
             shelf,
-            puts_budget: Budget::new(limits.dht_puts_per_minute),
-            withdrawals_budget: Budget::new(WITHDRAWALS_PER_MINUTE),
+            puts_budget: Buckets::new(limits.dht_puts_per_minute),
+            withdrawals_budget: Buckets::new(WITHDRAWALS_PER_MINUTE),
             topic: IdentTopic::new(config.packages_topic.clone()),
             prefix: prefix.clone(),
             bootstrap,
+            banned: HashSet::new(),
             subscribed: false,
             listens: Vec::new(),
             dial_waits: Vec::new(),
@@ -151,7 +150,7 @@ impl Restored {
             config: config.clone(),
         };
         runtime.spawn(task.run());
-        Ok(P2PRegistry { commands, store, key, config, local, prefix })
+        Ok(P2PRegistry { commands, store, memory, key, config, local, prefix })
     }
 }
 
