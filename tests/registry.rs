@@ -227,7 +227,7 @@ async fn bad_input_is_a_clear_error_and_the_node_goes_on() {
     let (node, _) = start(config).await;
     let error = within(node.bootstrap()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Network);
-    assert!(error.to_string().contains(&dead.to_string()), "{error}");
+    assert!(error.to_string().contains(&format!("{dead}: Connection refused")), "{error}");
     let error = within(node.listen_on(format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap())).await;
     let error = error.unwrap_err();
     assert_eq!(error.io_kind(), Some(std::io::ErrorKind::AddrInUse), "{error:?}");

@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     Error, Lsn,
-    journal::format::{Previous, RecordKind, encode_record, seal_payload},
+    journal::{
+        format::{Previous, RecordKind, encode_record, seal_payload},
+        scan::content_end,
+    },
     snapshot::publish::Places,
     vfs::Vfs,
 };
@@ -48,7 +51,7 @@ impl Repair<'_> {
             report.set_quarantined(&bad.path, kept);
         }
         for (segment, judged) in inventory.segments.iter().zip(&plan.segments) {
-            if judged.moved_whole && self.holds_bytes(segment)? {
+            if judged.moved_whole && self.is_there(segment)? {
                 let kept = self.move_whole(&segment.path, judged.verdict)?;
                 report.set_quarantined(&segment.path, kept);
             } else if let Some(kept) = self.copy_damage(segment, judged)? {
@@ -58,9 +61,8 @@ impl Repair<'_> {
         self.close_newest(inventory, plan)
     }
 
-    /// A file of nothing but zeros has no bytes worth keeping, but is moved all the same if it is
-    /// not ours to remove.
-    fn holds_bytes(&self, segment: &SegmentFile) -> Result<bool, Error> {
+    /// False if somebody took the file away since the inventory.
+    fn is_there(&self, segment: &SegmentFile) -> Result<bool, Error> {
         match self.vfs.metadata(&segment.path) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -133,7 +135,7 @@ impl Repair<'_> {
         let mut ranges = segment.scan.damage.clone();
         if let Some(cut) = judged.cut {
             ranges.retain(|range| range.start < cut);
-            ranges.push(cut..content_end(&bytes));
+            ranges.push(cut..content_end(&bytes, cut));
         }
         if segment.header == Header::Bad {
             ranges.push(0..crate::journal::format::HEADER_BYTES);
@@ -239,8 +241,4 @@ fn is_last_good(inventory: &Inventory, segment: &SegmentFile) -> bool {
             && matches!(later.header, Header::Good(_))
             && !later.scan.runs.is_empty()
     })
-}
-
-fn content_end(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1))
 }

@@ -42,15 +42,30 @@ pub(super) struct Protocols {
 
 pub(super) fn swarm(key: &Keypair, config: &P2PConfig) -> Result<Swarm<Protocols>, Error> {
     let protocols = protocols(key, config)?;
-    let built = SwarmBuilder::with_existing_identity(key.clone())
-        .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
-        .map_err(|error| setup("the noise handshake").because(error))?
-        .with_behaviour(|_| protocols)
-        .map_err(|_| setup("the protocols"))?
-        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE))
-        .build();
-    Ok(built)
+    let tcp = || {
+        SwarmBuilder::with_existing_identity(key.clone())
+            .with_tokio()
+            .with_tcp(
+                tcp::Config::default().nodelay(true),
+                noise::Config::new,
+                yamux::Config::default,
+            )
+            .map_err(|error| setup("the noise handshake").because(error))
+    };
+    let idle = |swarm: libp2p::swarm::Config| swarm.with_idle_connection_timeout(IDLE);
+    #[cfg(feature = "dns")]
+    match tcp()?.with_dns() {
+        Ok(named) => {
+            let named = named.with_behaviour(|_| protocols).map_err(|_| setup("the protocols"))?;
+            return Ok(named.with_swarm_config(idle).build());
+        }
+        // A system without a list of name servers does not keep the node from starting.
+        Err(error) => {
+            tracing::warn!(%error, "cannot look up names: addresses with a name will not work");
+        }
+    }
+    let plain = tcp()?.with_behaviour(|_| protocols).map_err(|_| setup("the protocols"))?;
+    Ok(plain.with_swarm_config(idle).build())
 }
 
 fn protocols(key: &Keypair, config: &P2PConfig) -> Result<Protocols, Error> {

@@ -82,6 +82,7 @@ impl DialQueue {
         let known: HashSet<PeerId> = remembered.iter().map(|candidate| candidate.peer).collect();
         let mut bootstrap = bootstrap
             .into_iter()
+            .filter(|node| dial_fault(node).is_none())
             .filter(|node| named_peer(node).is_none_or(|peer| !known.contains(&peer)))
             .map(Target::Bootstrap);
         for (at, candidate) in remembered.into_iter().enumerate() {
@@ -130,10 +131,42 @@ impl DialQueue {
     }
 }
 
-/// Why a multiaddr cannot be a bootstrap node, if it cannot.
-pub(super) fn bootstrap_fault(address: &Multiaddr) -> Option<&'static str> {
-    let has_port = address.iter().any(|protocol| matches!(protocol, Protocol::Tcp(_)));
-    (!has_port).then_some("it has no TCP port; expected for example /ip4/192.0.2.1/tcp/4001")
+/// Why no node can dial the address, if that is so.
+pub(super) fn shape_fault(address: &Multiaddr) -> Option<&'static str> {
+    let mut protocols = address.iter();
+    let has_host = match protocols.next() {
+        Some(Protocol::Ip4(ip)) => !ip.is_unspecified(),
+        Some(Protocol::Ip6(ip)) => !ip.is_unspecified(),
+        Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_)) => true,
+        // The port is in the text records of the name.
+        Some(Protocol::Dnsaddr(_)) => return None,
+        _ => false,
+    };
+    if !has_host {
+        return Some("it has no host to dial; expected for example /ip4/192.0.2.1/tcp/4001");
+    }
+    if !matches!(protocols.next(), Some(Protocol::Tcp(1..))) {
+        return Some("it has no TCP port; expected for example /ip4/192.0.2.1/tcp/4001");
+    }
+    match (protocols.next(), protocols.next()) {
+        (None, None) | (Some(Protocol::P2p(_)), None) => None,
+        _ => Some("only /p2p/<peer id> may stand behind the port: this node speaks plain TCP"),
+    }
+}
+
+/// Why this node cannot dial the address, if it cannot.
+pub(super) fn dial_fault(address: &Multiaddr) -> Option<&'static str> {
+    shape_fault(address).or_else(|| lookup_fault(address, cfg!(feature = "dns")))
+}
+
+fn lookup_fault(address: &Multiaddr, has_lookup: bool) -> Option<&'static str> {
+    let named = matches!(
+        address.iter().next(),
+        Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_))
+    );
+    (named && !has_lookup).then_some(
+        "built without name lookup: give an /ip4 or /ip6 address or build with the feature `dns`",
+    )
 }
 
 #[cfg(test)]
@@ -167,6 +200,37 @@ mod tests {
         assert!(queue.next(now).is_some());
         queue.started(ids[0], now);
         assert!(queue.next(now + DIAL_TIMEOUT).is_some(), "stuck dials do not hold it up");
+    }
+
+    #[test]
+    fn what_cannot_be_dialled_is_told_with_the_reason() {
+        let id = PeerId::random();
+        let fault = |text: &str| shape_fault(&text.parse().unwrap()).unwrap_or_default();
+        for good in ["/ip4/192.0.2.1/tcp/1", "/ip6/::1/tcp/1", "/dns6/a.example/tcp/1"] {
+            assert_eq!(fault(good), "");
+            assert_eq!(fault(&format!("{good}/p2p/{id}")), "");
+            assert!(fault(&format!("{good}/ws")).contains("plain TCP"));
+            assert!(fault(&format!("{good}/p2p/{id}/p2p-circuit")).contains("plain TCP"));
+        }
+        assert_eq!(fault("/dnsaddr/a.example"), "");
+        assert_eq!(fault(&format!("/dnsaddr/a.example/p2p/{id}")), "");
+        for bad in ["/ip4/192.0.2.1", "/ip4/192.0.2.1/tcp/0", "/ip4/192.0.2.1/udp/1/quic-v1"] {
+            assert!(fault(bad).contains("no TCP port"), "{bad}");
+        }
+        for bad in ["/ip4/0.0.0.0/tcp/1", "/ip6/::/tcp/1", "/tcp/1", "/memory/1"] {
+            assert!(fault(bad).contains("no host"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_need_a_build_that_looks_them_up() {
+        let fault = |text: &str, lookup| lookup_fault(&text.parse().unwrap(), lookup);
+        for name in ["dns", "dns4", "dns6"].map(|name| format!("/{name}/a.example/tcp/1")) {
+            assert!(fault(&name, false).unwrap().contains("feature `dns`"), "{name}");
+            assert_eq!(fault(&name, true), None);
+        }
+        assert!(fault("/dnsaddr/a.example", false).is_some());
+        assert_eq!(fault("/ip4/192.0.2.1/tcp/1", false), None);
     }
 
     #[test]

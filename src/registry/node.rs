@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashMap,
+    io,
     time::{Duration, Instant},
 };
 
 use chrono::Utc;
 use libp2p::{
-    Swarm,
+    Swarm, TransportError,
     core::transport::ListenerId,
     futures::StreamExt,
     gossipsub::IdentTopic,
@@ -28,7 +29,7 @@ use super::{
     budget::Budget,
     catalog::Catalog,
     commands::{Bootstrapped, Command, DialWait, ListenWait, Reply, Snapshot, answer},
-    dial::{DialQueue, Target, bootstrap_fault},
+    dial::{DialQueue, Target, dial_fault},
     exchange::{GetWait, PutWait},
     listen,
     recorder::Recorder,
@@ -199,7 +200,7 @@ impl NodeTask {
     fn dial_all(&mut self, addresses: Vec<Multiaddr>, reply: Reply<Bootstrapped>) {
         let mut wait = DialWait { left: Vec::new(), outcome: Bootstrapped::default(), reply };
         for address in addresses {
-            if let Some(fault) = bootstrap_fault(&address) {
+            if let Some(fault) = dial_fault(&address) {
                 wait.outcome.failed.push((address, fault.to_owned()));
                 continue;
             }
@@ -350,7 +351,7 @@ pub(super) fn dial_text(error: &DialError) -> String {
     let text = match error {
         DialError::Transport(errors) => {
             let mut texts: Vec<String> =
-                errors.iter().map(|(_, error)| error.to_string()).collect();
+                errors.iter().map(|(_, error)| transport_text(error)).collect();
             texts.dedup();
             texts.join(", ")
         }
@@ -361,5 +362,25 @@ pub(super) fn dial_text(error: &DialError) -> String {
         },
         error => error.to_string(),
     };
-    text.escape_debug().to_string()
+    let escaped = |c: char| match c {
+        '"' | '\'' => c.to_string(),
+        c => c.escape_debug().to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
+/// What the transport says, on one line. Its own error shows nothing of the one below it.
+fn transport_text(error: &TransportError<io::Error>) -> String {
+    match error {
+        TransportError::MultiaddrNotSupported(_) => {
+            "not an address of this transport; give one such as /ip4/192.0.2.1/tcp/4001".to_owned()
+        }
+        TransportError::Other(error) => {
+            let text = error.to_string();
+            let lines = text.lines().map(|line| line.trim_start_matches(" - ").trim_end());
+            let mut lines: Vec<&str> = lines.filter(|line| !line.ends_with(':')).collect();
+            lines.dedup();
+            lines.join(", ")
+        }
+    }
 }

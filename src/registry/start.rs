@@ -12,7 +12,7 @@ use super::{
     behaviour,
     budget::Budget,
     catalog::Catalog,
-    dial::DialQueue,
+    dial::{DialQueue, dial_fault},
     node::NodeTask,
     recorder::Recorder,
     shelf::{self, Shelf},
@@ -86,6 +86,9 @@ impl Restored {
             .filter(|node| named_peer(node) != Some(local))
             .collect();
         bootstrap.iter().filter_map(named_peer).for_each(|peer| recorder.pin(peer));
+        for (node, why) in bootstrap.iter().filter_map(|node| Some((node, dial_fault(node)?))) {
+            tracing::warn!(%node, why, "a bootstrap node cannot be dialled");
+        }
         let mut swarm = behaviour::swarm(&key, &config)?;
         let mut catalog = Catalog::new(local, limits.catalog, limits.catalog_per_publisher);
         let mut shelf = Shelf::default();

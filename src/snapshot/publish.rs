@@ -57,49 +57,74 @@ impl Demote {
     }
 }
 
-/// Publishes `state` as the newest snapshot and returns its size in bytes. When this returns it is
-/// durable. `stop` is asked between pieces; when it says true nothing is published.
-pub(crate) fn publish(
-    vfs: &dyn Vfs,
-    places: &Places,
-    state: &State,
-    meta: &Meta,
-    demote: &Demote,
-    stop: &dyn Fn() -> bool,
-) -> Result<u64, Error> {
-    let bytes = put_in_place(vfs, places, state, meta, demote, stop)?;
-    settle(vfs, places)?;
-    Ok(bytes)
+/// A snapshot that is to become the newest one.
+pub(crate) struct Publication<'a> {
+    pub(crate) vfs: &'a dyn Vfs,
+    pub(crate) places: &'a Places,
+    pub(crate) state: &'a State,
+    pub(crate) meta: &'a Meta,
+    pub(crate) demote: &'a Demote,
+    /// Asked between pieces; when it says true nothing is published.
+    pub(crate) stop: &'a dyn Fn() -> bool,
 }
 
-/// All of [`publish`] up to the rename: after it the snapshot has its name, and after an error it
-/// has not. A power cut may still take the name back until [`settle`] returns.
-pub(crate) fn put_in_place(
-    vfs: &dyn Vfs,
-    places: &Places,
-    state: &State,
-    meta: &Meta,
-    demote: &Demote,
-    stop: &dyn Fn() -> bool,
-) -> Result<u64, Error> {
-    let temporary = name::temporary(&places.state_file);
-    let written = write_temporary(vfs, &temporary, state, meta, stop);
-    let bytes = match written {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            if let Err(error) = remove_if_there(vfs, &temporary) {
-                tracing::debug!(%error, "recovery removes the temporary snapshot");
-            }
-            return Err(Error::io("cannot write the snapshot", &temporary, error));
-        }
-    };
-    if let Demote::Keep(name) = demote {
-        keep_old(vfs, places, name)?;
+impl Publication<'_> {
+    /// Puts the snapshot into place and returns its size in bytes. When this returns it is durable.
+    pub(crate) fn publish(&self) -> Result<u64, Error> {
+        let bytes = self.put_in_place()?;
+        settle(self.vfs, self.places)?;
+        Ok(bytes)
     }
-    vfs.rename(&temporary, &places.state_file).map_err(|error| {
-        Error::io("cannot rename the snapshot into place", &places.state_file, error)
-    })?;
-    Ok(bytes)
+
+    /// All of [`publish`](Self::publish) up to the rename: after it the snapshot has its name, and
+    /// after an error it has not. A power cut may still take the name back until [`settle`]
+    /// returns.
+    pub(crate) fn put_in_place(&self) -> Result<u64, Error> {
+        let Self { vfs, places, .. } = *self;
+        let temporary = name::temporary(&places.state_file);
+        let bytes = match self.write_temporary(&temporary) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if let Err(error) = remove_if_there(vfs, &temporary) {
+                    tracing::debug!(%error, "recovery removes the temporary snapshot");
+                }
+                return Err(Error::io("cannot write the snapshot", &temporary, error));
+            }
+        };
+        if let Demote::Keep(name) = self.demote {
+            keep_old(vfs, places, name)?;
+        }
+        vfs.rename(&temporary, &places.state_file).map_err(|error| {
+            Error::io("cannot rename the snapshot into place", &places.state_file, error)
+        })?;
+        Ok(bytes)
+    }
+
+    fn write_temporary(&self, path: &Path) -> io::Result<u64> {
+        match self.vfs.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = self.vfs.create(path)?;
+        let mut len = 0;
+        let mut hasher = crc32fast::Hasher::new();
+        write(self.state, self.meta, &mut |piece| {
+            if (self.stop)() {
+                return Err(io::Error::from(io::ErrorKind::Interrupted));
+            }
+            file.write_at(len, piece)?;
+            hasher.update(piece);
+            len = len.saturating_add(piece.len() as u64);
+            if len > SNAPSHOT_BYTES_MAX {
+                // What the reader would refuse must not take the place of what it reads.
+                return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+            }
+            Ok(())
+        })?;
+        file.sync()?;
+        read_back(file.as_ref(), len, hasher.finalize(), self.stop)?;
+        Ok(len)
+    }
 }
 
 /// Makes the name of the snapshot durable.
@@ -118,38 +143,6 @@ pub(crate) fn remove_older_fallbacks(vfs: &dyn Vfs, dir: &Path, keep: Lsn) -> Re
         }
     }
     Ok(())
-}
-
-fn write_temporary(
-    vfs: &dyn Vfs,
-    path: &Path,
-    state: &State,
-    meta: &Meta,
-    stop: &dyn Fn() -> bool,
-) -> io::Result<u64> {
-    match vfs.remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = vfs.create(path)?;
-    let mut len = 0;
-    let mut hasher = crc32fast::Hasher::new();
-    write(state, meta, &mut |piece| {
-        if stop() {
-            return Err(io::Error::from(io::ErrorKind::Interrupted));
-        }
-        file.write_at(len, piece)?;
-        hasher.update(piece);
-        len = len.saturating_add(piece.len() as u64);
-        if len > SNAPSHOT_BYTES_MAX {
-            // What the reader would refuse must not take the place of what it reads.
-            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-        }
-        Ok(())
-    })?;
-    file.sync()?;
-    read_back(file.as_ref(), len, hasher.finalize(), stop)?;
-    Ok(len)
 }
 
 /// What the file holds must be what was meant to be written, before an older snapshot gives way.
