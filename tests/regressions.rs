@@ -263,6 +263,93 @@ fn a_superseded_record_never_comes_back_after_reopening() {
     }
 }
 
+/// A sync fails, the records go to the next segment, and a power cut tears what the first one has
+/// of them. Nobody was told that those bytes are there.
+#[test]
+fn the_torn_end_of_a_superseded_segment_is_no_damage() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    append(&store, "a", "1");
+    disk.fail(Fault::new(Op::Sync).path("segment-0"));
+    store.append(put("b", "torn")).unwrap().wait().unwrap_err();
+    ends("coming back", {
+        let store = store.clone();
+        move || while block_on(store.sync()).is_err() {}
+    });
+    let image = cut_to(&disk, Outcome::KeepAll);
+    let first = segments(&image).remove(0);
+    let bytes = image.read(&first).unwrap();
+    let torn = bytes.windows(4).position(|bytes| bytes == b"torn").unwrap() as u64;
+    image.corrupt(&first, torn, b"xx").unwrap();
+    // The second time nothing but the torn segment's successor tells that it was superseded; the
+    // third time that one holds no record and is removed.
+    let empty = image.fork();
+    let second = segments(&empty).remove(1);
+    let header = empty.read(&second).unwrap()[..96].to_vec();
+    empty.write(&second, header).unwrap();
+    for (story, image, last) in [("with its successor", image, 2), ("with an empty one", empty, 1)]
+    {
+        for opening in 1..=3 {
+            let story = format!("{story}, opening {opening}");
+            let opened = builder(&image).on_damage(OnDamage::Refuse).open();
+            let store = opened.unwrap_or_else(|error| panic!("{story}: {error:#}"));
+            let report = store.recovery().unwrap();
+            assert!(!report.is_damaged() && report.lost.is_empty(), "{story}: {report}");
+            assert_eq!(report.last_lsn.get(), last, "{story}: {report}");
+            assert!(report.to_string().contains("superseded"), "{story}: {report}");
+        }
+    }
+}
+
+/// A segment that another one follows is not written to: a crash in the middle would damage it.
+#[test]
+fn a_second_recovery_leaves_older_segments_alone() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    append(&store, "a", "1");
+    disk.fail(Fault::new(Op::Sync).path("segment-0").effect(Effect::MarkClean));
+    store.append(put("b", "torn")).unwrap();
+    store.append(put("c", "whole")).unwrap().wait().unwrap_err();
+    ends("coming back", {
+        let store = store.clone();
+        move || while block_on(store.sync()).is_err() {}
+    });
+    let image = cut(&disk);
+    let second = segments(&image).remove(1);
+    let bytes = image.read(&second).unwrap();
+    let torn = bytes.windows(4).position(|bytes| bytes == b"torn").unwrap() as u64;
+    image.corrupt(&second, torn, b"xx").unwrap();
+    assert_eq!(open(&image).unwrap().recovery().unwrap().last_lsn.get(), 1);
+    let before: Vec<_> = segments(&image).iter().map(|path| image.read(path).unwrap()).collect();
+    assert_eq!(open(&image).unwrap().recovery().unwrap().last_lsn.get(), 1);
+    for (path, bytes) in segments(&image).iter().zip(before).take(2) {
+        assert!(image.read(path).unwrap() == bytes, "{} was written to", path.display());
+    }
+}
+
+/// No record holds a large update, but two snapshots do, also while the next compaction puts a
+/// third one into place.
+#[test]
+fn a_large_update_is_in_two_files_until_a_newer_snapshot_is_durable() {
+    let disk = SimDisk::new(1);
+    let store = small_records(&disk).open().unwrap();
+    append(&store, "before", "1");
+    block_on(store.update_state(large(7))).unwrap();
+    append(&store, "after", "1");
+    disk.record_images();
+    block_on(store.compact()).unwrap();
+    let images = disk.take_images();
+    assert!(images.len() > 10, "{}", images.len());
+    for image in images {
+        for outcome in image.outcomes(64, 1) {
+            let image = cut_to(&image, outcome);
+            image.flip_bit(STATE_FILE, 8 * 400).unwrap();
+            let story = format!("rot after call {}, {outcome:?}", image.calls());
+            holds(&image, &["large1", "large2", "after"], &story);
+        }
+    }
+}
+
 #[test]
 fn an_auto_saver_may_sleep_for_ever() {
     let disk = SimDisk::new(1);

@@ -75,7 +75,7 @@ impl Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(cli.globals.color, cli.command.log_level());
+    log_to_stderr(cli.command.log_level(), cli.globals.color);
     let done = match cli.command {
         Command::Read(command) => return read(&command, &cli.globals),
         Command::Node(args) => node::run(args.at(cli.globals.store)),
@@ -118,7 +118,7 @@ fn seal(file: &Path) -> Result<(), Failure> {
 }
 
 /// `RUST_LOG` chooses what is shown; `level` is for when it is not set.
-fn log_to_stderr(color: console::Color, level: &str) {
+fn log_to_stderr(level: &str, color: console::Color) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,5 +1,5 @@
-//! `peer-journal torture` as a person runs it. The failure this guards against is an instrument that
-//! is green whatever the store does: it is made to lie, and must find that out.
+//! `peer-journal torture` as a person runs it. The failure this guards against is an instrument
+//! that is green whatever the store does: it is made to lie, and must find that out.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -79,14 +79,14 @@ impl Repair<'_> {
             .rev()
             .find(|(segment, judged)| !judged.moved_whole && !segment.scan.runs.is_empty());
         let Some((segment, judged)) = kept else {
-            let superseded = stale_tail(inventory, plan);
+            let superseded = plan.supersedes;
             return Ok(Previous { last_lsn: plan.end, superseded, ..Previous::default() });
         };
         let seal = match (segment.scan.seal, judged.cut) {
             (Some(seal), None) => Some(seal.crc),
             // It is followed by others and stays as it is.
             (None, None)
-                if judged.verdict != Verdict::Whole || !is_last_good(inventory, segment) =>
+                if judged.verdict != Verdict::Whole || is_followed(inventory, plan, segment) =>
             {
                 None
             }
@@ -96,7 +96,7 @@ impl Repair<'_> {
             segment: segment.name.segment,
             last_lsn: plan.end,
             seal,
-            superseded: stale_tail(inventory, plan),
+            superseded: plan.supersedes,
         })
     }
 
@@ -223,22 +223,12 @@ impl Repair<'_> {
     }
 }
 
-/// True if a segment that stays goes on past the last record that counts, since a write or sync of
-/// it failed: the next segment gives those numbers again. Only torn bytes may stand there, too.
-fn stale_tail(inventory: &Inventory, plan: &Plan) -> bool {
-    inventory.segments.iter().zip(&plan.segments).any(|(segment, judged)| {
-        let stays_as_it_is = !judged.moved_whole && judged.cut.is_none();
-        let goes_on = segment.scan.last_lsn().is_some_and(|last| last > plan.end);
-        let was_last = judged.verdict == Verdict::Superseded && is_last_good(inventory, segment);
-        stays_as_it_is && (goes_on || was_last)
-    })
-}
-
-/// True if no later segment with a sound header follows.
-fn is_last_good(inventory: &Inventory, segment: &SegmentFile) -> bool {
-    !inventory.segments.iter().any(|later| {
-        later.name.segment > segment.name.segment
-            && matches!(later.header, Header::Good(_))
-            && !later.scan.runs.is_empty()
+/// True if a later segment with a sound header stays. What is followed is not written to: a crash
+/// in the middle of that would look like damage.
+fn is_followed(inventory: &Inventory, plan: &Plan, segment: &SegmentFile) -> bool {
+    inventory.segments.iter().zip(&plan.segments).any(|(later, judged)| {
+        let stays = !judged.moved_whole && judged.verdict != Verdict::Unborn;
+        let follows = later.name.segment > segment.name.segment;
+        follows && stays && matches!(later.header, Header::Good(_))
     })
 }

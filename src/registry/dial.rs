@@ -1,7 +1,7 @@
 //! The dial queue: remembered peers and bootstrap nodes, a few at a time.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
@@ -77,14 +77,18 @@ impl DialQueue {
     }
 
     /// Replaces what waits by these peers with bootstrap nodes in between.
-    pub(super) fn fill(&mut self, remembered: Vec<Candidate>, bootstrap: Vec<Multiaddr>) {
+    pub(super) fn fill(&mut self, mut remembered: Vec<Candidate>, bootstrap: Vec<Multiaddr>) {
         self.waiting.clear();
-        let known: HashSet<PeerId> = remembered.iter().map(|candidate| candidate.peer).collect();
-        let mut bootstrap = bootstrap
-            .into_iter()
-            .filter(|node| dial_fault(node).is_none())
-            .filter(|node| named_peer(node).is_none_or(|peer| !known.contains(&peer)))
-            .map(Target::Bootstrap);
+        let mut alone = Vec::new();
+        for node in bootstrap.into_iter().filter(|node| dial_fault(node).is_none()) {
+            let peer = named_peer(&node);
+            match remembered.iter_mut().find(|candidate| Some(candidate.peer) == peer) {
+                // It may have moved from where it is remembered.
+                Some(candidate) => candidate.addresses.insert(0, node),
+                None => alone.push(Target::Bootstrap(node)),
+            }
+        }
+        let mut bootstrap = alone.into_iter();
         for (at, candidate) in remembered.into_iter().enumerate() {
             if at % BOOTSTRAP_EVERY == 0 {
                 self.waiting.extend(bootstrap.next());
@@ -231,6 +235,19 @@ mod tests {
         }
         assert!(fault("/dnsaddr/a.example", false).is_some());
         assert_eq!(fault("/ip4/192.0.2.1/tcp/1", false), None);
+    }
+
+    #[test]
+    fn a_remembered_bootstrap_node_is_dialled_where_the_list_says_too() {
+        let at = |n: u8| -> Multiaddr { format!("/ip4/192.0.2.{n}/tcp/1").parse().unwrap() };
+        let peer = PeerId::random();
+        let old = Candidate { peer, addresses: vec![at(1)], verified: true };
+        let moved = at(2).with_p2p(peer).unwrap();
+        let mut queue = DialQueue::new(2);
+        queue.fill(vec![old], vec![moved.clone()]);
+        assert_eq!(queue.waiting.len(), 1, "one dial for both");
+        let Some(Target::Remembered(candidate)) = queue.next(Instant::now()) else { panic!() };
+        assert_eq!(candidate.addresses, [moved, at(1)]);
     }
 
     #[test]

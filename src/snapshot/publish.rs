@@ -8,11 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Meta, name, read::SNAPSHOT_BYTES_MAX, write::write};
+use super::{
+    Meta, name,
+    read::{Reading, SNAPSHOT_BYTES_MAX, read},
+    write::write,
+};
 use crate::{
-    Error, Lsn,
-    state::State,
-    vfs::{Vfs, VfsFile, read_full},
+    Error, Lsn, StoreId,
+    state::{Limits, State},
+    vfs::{Vfs, VfsFile, read_file, read_full},
 };
 
 /// Files are read back and copied in pieces of this size.
@@ -92,7 +96,7 @@ impl Publication<'_> {
             }
         };
         if let Demote::Keep(name) = self.demote {
-            keep_old(vfs, places, name)?;
+            keep_old(vfs, places, name, self.meta.store_id)?;
         }
         vfs.rename(&temporary, &places.state_file).map_err(|error| {
             Error::io("cannot rename the snapshot into place", &places.state_file, error)
@@ -172,22 +176,39 @@ fn read_back(file: &dyn VfsFile, len: u64, crc: u32, stop: &dyn Fn() -> bool) ->
 
 /// Gives the snapshot in place a second name, or where there are no hard links a copy, so that
 /// there is no moment without one.
-fn keep_old(vfs: &dyn Vfs, places: &Places, name: &str) -> Result<(), Error> {
+fn keep_old(vfs: &dyn Vfs, places: &Places, name: &str, store_id: StoreId) -> Result<(), Error> {
     let fallback = places.journal_dir.join(name);
     match vfs.metadata(&places.state_file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found
             .map_err(|error| Error::io("cannot look at the snapshot", &places.state_file, error))?,
     };
-    // Left by a crash between the two names: the very same file.
-    remove_if_there(vfs, &fallback)?;
-    let kept = match vfs.link(&places.state_file, &fallback) {
-        Err(_) => copy(vfs, &places.state_file, &fallback),
-        Ok(()) => Ok(()),
-    };
-    kept.map_err(|error| Error::io("cannot keep the previous snapshot", &fallback, error))?;
+    // Of what no record holds there is a second file already, which must not give way to a second
+    // name of the first one.
+    if !is_fallback(vfs, &fallback, name, store_id) {
+        // Left by a crash in the middle of this.
+        remove_if_there(vfs, &fallback)?;
+        let kept = match vfs.link(&places.state_file, &fallback) {
+            Err(_) => copy(vfs, &places.state_file, &fallback),
+            Ok(()) => Ok(()),
+        };
+        kept.map_err(|error| Error::io("cannot keep the previous snapshot", &fallback, error))?;
+    }
     vfs.sync_dir(&places.journal_dir)
         .map_err(|error| Error::io("cannot sync the journal folder", &places.journal_dir, error))
+}
+
+/// True if the file is a whole snapshot of this store and of the LSN in its name.
+fn is_fallback(vfs: &dyn Vfs, path: &Path, name: &str, store_id: StoreId) -> bool {
+    let (Some(lsn), Ok(bytes)) =
+        (name::parse_fallback(name), read_file(vfs, path, SNAPSHOT_BYTES_MAX))
+    else {
+        return false;
+    };
+    match read(&bytes, Limits::default()) {
+        Reading::Whole(loaded) => (loaded.meta.lsn, loaded.meta.store_id) == (lsn, store_id),
+        _ => false,
+    }
 }
 
 fn copy(vfs: &dyn Vfs, from: &Path, to: &Path) -> io::Result<()> {

@@ -160,23 +160,26 @@ fn a_segment_after_a_failed_sync_counts_instead_of_the_end_of_the_one_before() {
 }
 
 #[test]
-fn torn_bytes_behind_a_failed_write_are_superseded_even_if_no_record_is_among_them() {
-    let torn = || Made::new(1, 1, &[(1, 8)]).vouching(7).damaged(HEADER_BYTES + 400);
-    let made = [torn(), Made::new(2, 9, &[(9, 14)]).superseding()];
-    let plan_of = |made: &[Made]| (verdicts(&plan(0, made)).join(", "), lost(&plan(0, made)));
-    assert_eq!(plan_of(&made), ("superseded, whole".into(), vec![]));
-    // A whole record among the torn bytes, or an empty successor: the same.
-    let mixed = Made::new(1, 1, &[(1, 8), (10, 10)]).vouching(7).damaged(HEADER_BYTES + 400);
-    let made = [mixed, Made::new(2, 9, &[(9, 14)]).superseding()];
-    assert_eq!(plan_of(&made), ("superseded, whole".into(), vec![]));
-    let made = [torn(), Made::new(2, 9, &[]).superseding()];
-    assert_eq!(plan_of(&made), ("superseded, unborn".into(), vec![]));
-    // A successor that knows of no failure, or damage before the last record that counts: damage.
-    let made = [torn(), Made::new(2, 9, &[(9, 14)])];
-    assert_eq!(plan_of(&made), ("broken record, whole".into(), vec![]));
-    let early = Made::new(1, 1, &[(1, 4), (6, 8)]).vouching(7).damaged(HEADER_BYTES + 200);
-    let made = [early, Made::new(2, 9, &[(9, 14)]).superseding()];
-    assert_eq!(plan_of(&made), ("broken record, whole".into(), vec![(5, 5)]));
+fn a_superseded_end_may_be_torn() {
+    let torn = || Made::new(1, 1, &[(1, 8)]).vouching(8).damaged(HEADER_BYTES + 400);
+    let again = plan(0, &[torn(), Made::new(2, 9, &[(9, 14)]).superseding()]);
+    assert_eq!(verdicts(&again), ["superseded", "whole"]);
+    assert!(!again.supersedes, "segment 2 says it");
+    // Segment 2 holds nothing and will be removed: whatever follows has to say it.
+    let never = plan(0, &[torn(), Made::new(2, 9, &[]).superseding()]);
+    assert_eq!(verdicts(&never), ["superseded", "unborn"]);
+    assert!(never.supersedes);
+    // A whole record among the torn bytes is as little worth.
+    let mixed = Made::new(1, 1, &[(1, 8), (10, 10)]).vouching(8).damaged(HEADER_BYTES + 400);
+    let mixed = plan(0, &[mixed, Made::new(2, 9, &[(9, 14)]).superseding()]);
+    assert_eq!((verdicts(&mixed), lost(&mixed)), (vec!["superseded", "whole"], vec![]));
+    let silent = plan(0, &[torn(), Made::new(2, 9, &[(9, 14)])]);
+    assert_eq!(verdicts(&silent), ["broken record", "whole"], "nobody says that a sync failed");
+    // The damage hit what counts: 8 is gone.
+    let rotten = Made::new(1, 1, &[(1, 7)]).vouching(8).damaged(HEADER_BYTES + 350);
+    let rotten = plan(0, &[rotten, Made::new(2, 9, &[(9, 14)]).superseding()]);
+    assert_eq!(verdicts(&rotten), ["broken record", "whole"]);
+    assert_eq!(lost(&rotten), [(8, 8)]);
 }
 
 #[test]
