@@ -544,3 +544,78 @@ fn a_broken_fallback_that_calls_itself_newer_leaves_a_sound_snapshot_in_place() 
     drop(again);
     holds(&disk, &["k1", "k2", "k3"], "after the second opening");
 }
+
+/// Opens three times, with a record in between: no opening may take what a failed write left for
+/// damage.
+fn is_never_called_damage(disk: &SimDisk, keys: &[&str], story: &str) {
+    for round in 0..3 {
+        let strict = builder(disk).on_damage(OnDamage::Refuse);
+        let store = strict.open().unwrap_or_else(|error| panic!("{story}, {round}: {error:#}"));
+        let report = store.recovery().unwrap();
+        assert!(!report.is_damaged() && report.lost.is_empty(), "{story}, {round}: {report}");
+        let view = store.view().unwrap();
+        for key in keys {
+            assert!(view.state().dht_entry(key).is_some(), "{story}, {round}: {key}, {report}");
+        }
+        append(&store, "later", &round.to_string());
+    }
+}
+
+/// The bytes that a failed write left at the end of a segment were called damage once a later
+/// segment had taken over, unless a whole record stood among them: `OnDamage::Refuse` did not open,
+/// and `Salvage` reported a damaged store, with nothing lost.
+#[test]
+fn what_a_failed_write_left_behind_is_no_damage() {
+    for bytes in [1, 8, 30, 60, 500] {
+        let disk = SimDisk::new(bytes);
+        let store = open(&disk).unwrap();
+        append(&store, "kept", "1");
+        disk.fail(Fault::new(Op::Write).path("segment-").effect(Effect::Short(bytes)));
+        let ack = store.append(put("torn", &"x".repeat(400))).unwrap();
+        assert_eq!(ack.wait().unwrap_err().kind(), ErrorKind::Degraded);
+        while block_on(store.sync()).is_err() {}
+        let crashed = disk.fork();
+        crashed.power_cut(Outcome::KeepAll);
+        is_never_called_damage(&crashed, &["kept", "torn"], &format!("{bytes} bytes, power cut"));
+        drop(store);
+        is_never_called_damage(&disk, &["kept", "torn"], &format!("{bytes} bytes, closed"));
+    }
+}
+
+#[test]
+fn sectors_that_a_failed_sync_left_torn_are_no_damage() {
+    for seed in 0..60 {
+        let disk = SimDisk::new(seed);
+        let store = builder(&disk).segment_bytes(64 << 10).open().unwrap();
+        append(&store, "kept", "1");
+        disk.fail(Fault::new(Op::Sync).path("segment-"));
+        let acks: Vec<_> = (0..12)
+            .map(|number| store.append(put(&format!("torn {number}"), &"x".repeat(300))).unwrap())
+            .collect();
+        for ack in acks {
+            drop(ack.wait());
+        }
+        while block_on(store.sync()).is_err() {}
+        disk.power_cut(Outcome::Torn(seed));
+        drop(store);
+        is_never_called_damage(&disk, &["kept", "torn 0", "torn 11"], &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn a_crash_right_after_a_failed_write_does_not_make_its_rest_damage() {
+    for later in 0..16 {
+        let disk = SimDisk::new(later);
+        let store = open(&disk).unwrap();
+        append(&store, "kept", "1");
+        disk.fail(Fault::new(Op::Write).path("segment-").effect(Effect::Short(8)));
+        disk.crash_at(disk.calls() + 1 + later);
+        drop(store.append(put("torn", "2")).unwrap().wait());
+        while disk.is_on() && block_on(store.sync()).is_err() {}
+        disk.clear_faults();
+        disk.power_on();
+        disk.power_cut(Outcome::KeepAll);
+        drop(store);
+        is_never_called_damage(&disk, &["kept"], &format!("{later} calls later"));
+    }
+}

@@ -24,8 +24,8 @@ const ROWS: &[(&str, u8)] = &[
     ("persistence", 4),
     ("registry", 5),
 ];
-/// All that the simulated disk may use.
-const TESTING_USES: &[&str] = &["error", "ids", "vfs"];
+/// All that the simulated disk and the workload may use.
+const TESTING_USES: &[&str] = &["error", "ids", "state", "vfs"];
 /// Where threads, locks and atomics live.
 const CONCURRENT: &[&str] = &["persistence", "registry", "testing"];
 /// Where the clock is read.
@@ -94,6 +94,11 @@ fn the_crate_root_holds_no_code() {
 #[test]
 fn public_names_say_what_is_durable() {
     check(&["src"], |_, text| names(text));
+}
+
+#[test]
+fn the_model_builds_the_library_with_its_dependencies() {
+    report(same_dependencies(&read("Cargo.toml"), &read("tests/model/Cargo.toml")));
 }
 
 /// Dependencies point one way.
@@ -385,6 +390,44 @@ fn crate_root(path: &str, text: &str) -> Vec<Broken> {
         }
     }
     broken
+}
+
+/// The model is built from the same sources by another manifest.
+fn same_dependencies(library: &str, model: &str) -> Vec<(String, Broken)> {
+    let path = "tests/model/Cargo.toml";
+    let wanted = dependencies(library);
+    let found = dependencies(model);
+    let mut broken = Vec::new();
+    for (name, (line, spec)) in &wanted {
+        let optional = spec.contains("optional = true");
+        if !optional && found.get(name).is_none_or(|(_, found)| found != spec) {
+            let what = format!("Cargo.toml:{line} says `{name} = {spec}`; say the same here");
+            broken.push((path.to_owned(), (1, what)));
+        }
+    }
+    for (name, (line, _)) in &found {
+        if name != "shuttle" && !wanted.contains_key(name) {
+            let what = format!("the library does not depend on `{name}`; take it out");
+            broken.push((path.to_owned(), (*line, what)));
+        }
+    }
+    if wanted.is_empty() {
+        broken.push((path.to_owned(), (1, "no dependencies found in Cargo.toml".to_owned())));
+    }
+    broken
+}
+
+/// The lines of a manifest's `[dependencies]`, by name.
+fn dependencies(manifest: &str) -> BTreeMap<String, (usize, String)> {
+    let lines = manifest.lines().enumerate().skip_while(|(_, line)| *line != "[dependencies]");
+    lines
+        .skip(1)
+        .take_while(|(_, line)| !line.starts_with('['))
+        .filter_map(|(number, line)| {
+            let (name, spec) = line.split_once(" = ")?;
+            (!name.starts_with('#')).then(|| (name.to_owned(), (number + 1, spec.to_owned())))
+        })
+        .collect()
 }
 
 fn blank_len(text: &str) -> usize {
@@ -695,6 +738,17 @@ pub use a::{
     assert_eq!(lines(&crate_root("src/lib.rs", "mod a;\n\npub fn f() { g(); }\n")), [3, 3]);
     assert_eq!(lines(&crate_root("src/lib.rs", "mod a { }\n")), [1]);
     assert!(crate_root("src/error.rs", "fn f() {}").is_empty());
+}
+
+#[test]
+fn a_model_that_drifts_from_the_library_is_caught() {
+    let library =
+        "[dependencies]\n# why\na = \"1\"\nb = { version = \"2\", optional = true }\n[x]\n";
+    let caught = |model: &str| same_dependencies(library, model).len();
+    assert_eq!(caught("[dependencies]\na = \"1\"\nshuttle = \"=0.9.9\"\n"), 0);
+    assert_eq!(caught("[dependencies]\na = \"1.1\"\n"), 1);
+    assert_eq!(caught("[dependencies]\na = \"1\"\nc = \"3\"\n"), 1);
+    assert_eq!(same_dependencies("", "[dependencies]\n").len(), 1);
 }
 
 #[test]

@@ -6,17 +6,21 @@
 
 use std::{
     path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
 
-use super::{options::Clock, progress::Progress, queue::Queue};
+use super::{
+    options::Clock,
+    progress::Progress,
+    queue::Queue,
+    sync::{
+        AtomicBool, AtomicU64, Instant, Mutex,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+};
 use crate::{
     Error, ErrorKind, Lsn, StoreId,
     journal::{

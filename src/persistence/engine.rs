@@ -3,12 +3,7 @@
 use std::{
     fmt,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, Sender, channel, sync_channel},
-    },
-    thread::{self, JoinHandle},
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 
 use chrono::{DateTime, Utc};
@@ -21,6 +16,11 @@ use super::{
     preparer::{FIRST_SEGMENT_BYTES, Preparer},
     progress::{Progress, closed},
     queue::Queue,
+    sync::{
+        AtomicBool, Mutex,
+        mpsc::{Receiver, Sender, channel, sync_channel},
+        thread::{self, JoinHandle},
+    },
 };
 use crate::{
     Error, ErrorKind, Lsn, StoreId,

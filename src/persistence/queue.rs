@@ -2,12 +2,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
-    thread,
-    time::{Duration, Instant},
+    sync::{Arc, PoisonError},
+    time::Duration,
 };
 
-use super::progress::{Ack, Progress, closed};
+use super::{
+    progress::{Ack, Progress, closed},
+    sync::{Instant, Mutex, MutexGuard, mpsc, thread},
+};
 use crate::{
     Error, ErrorKind, Lsn,
     journal::format::{PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES},

@@ -311,8 +311,8 @@ impl Context<'_> {
         }
     }
 
-    /// True if all its damage stands behind the last record that counts, and its successor says that
-    /// a sync of it failed: a power cut may have torn what was written and never acknowledged.
+    /// True if all its damage stands behind the last record that counts, and its successor says
+    /// that a sync of it failed: a power cut may have torn what was written and never acknowledged.
     fn is_torn_and_superseded(&self, index: usize, segment: &Facts<'_>, limit: Lsn) -> bool {
         let mut later = self.segments.iter().skip(index.saturating_add(1));
         let successor = later.find_map(|later| match &later.header {

@@ -223,8 +223,8 @@ impl Repair<'_> {
     }
 }
 
-/// True if a later segment with a sound header stays. What is followed is not written to: a crash in
-/// the middle of that would look like damage.
+/// True if a later segment with a sound header stays. What is followed is not written to: a crash
+/// in the middle of that would look like damage.
 fn is_followed(inventory: &Inventory, plan: &Plan, segment: &SegmentFile) -> bool {
     inventory.segments.iter().zip(&plan.segments).any(|(later, judged)| {
         let stays = !judged.moved_whole && judged.verdict != Verdict::Unborn;

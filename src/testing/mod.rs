@@ -1,5 +1,8 @@
 //! A simulated disk, to prove that a program loses nothing when the power fails.
 //!
+//! Beside it: [`FaultVfs`] injects errors into calls on a real disk, and [`Workload`] is a seeded
+//! stream of changes that knows what the store must hold after each of them.
+//!
 //! [`SimDisk`] is a whole disk in memory behind the [`Vfs`](crate::vfs::Vfs) trait. It does what
 //! disks do to programs that forget a sync, and it does it the same way each time: everything
 //! random comes from seeds.
@@ -88,11 +91,13 @@
 mod content;
 mod disk;
 mod fault;
+mod fault_vfs;
 mod names;
 mod outcomes;
 mod power;
 mod prng;
 mod vfs_impl;
+mod workload;
 
 use std::{
     fmt, io,
@@ -101,7 +106,9 @@ use std::{
 };
 
 pub use fault::{Call, Effect, Fault, Op};
+pub use fault_vfs::FaultVfs;
 pub use prng::Prng;
+pub use workload::{Step, Workload, difference};
 
 use disk::Disk;
 

@@ -180,8 +180,8 @@ impl Names {
         }
     }
 
-    /// The different names that a power cut may leave, each told by which of the unsynced operations
-    /// survive; none of them first. `None` if there may be more than `most`.
+    /// The different names that a power cut may leave, each told by which of the unsynced
+    /// operations survive; none of them first. `None` if there may be more than `most`.
     pub(super) fn outcomes(&self, most: u64) -> Option<Vec<Vec<bool>>> {
         // Each choice with the places whose operations it has dropped.
         let mut choices = vec![(Vec::new(), BTreeSet::new())];

@@ -169,6 +169,10 @@ fn a_superseded_end_may_be_torn() {
     let never = plan(0, &[torn(), Made::new(2, 9, &[]).superseding()]);
     assert_eq!(verdicts(&never), ["superseded", "unborn"]);
     assert!(never.supersedes);
+    // A whole record among the torn bytes is as little worth.
+    let mixed = Made::new(1, 1, &[(1, 8), (10, 10)]).vouching(8).damaged(HEADER_BYTES + 400);
+    let mixed = plan(0, &[mixed, Made::new(2, 9, &[(9, 14)]).superseding()]);
+    assert_eq!((verdicts(&mixed), lost(&mixed)), (vec!["superseded", "whole"], vec![]));
     let silent = plan(0, &[torn(), Made::new(2, 9, &[(9, 14)])]);
     assert_eq!(verdicts(&silent), ["broken record", "whole"], "nobody says that a sync failed");
     // The damage hit what counts: 8 is gone.
