@@ -4,8 +4,8 @@
 //! apply, gather), [`progress`] (the acknowledgement), [`commit`] (write, sync, rotate),
 //! [`preparer`] (the next segment), [`compact`] (snapshot and deletion), [`engine`] (from open to
 //! close). [`state_api`] holds the calls of the system that this crate replaces, [`auto_save`] the
-//! 60 s timer, [`changes`] the stream for followers, [`inspect`] reading without a lock, [`sync`] where threads
-//! and locks come from.
+//! 60 s timer, [`changes`] the stream for followers, [`inspect`] reading without a lock, [`sync`]
+//! where threads and locks come from.
 
 mod auto_save;
 mod changes;

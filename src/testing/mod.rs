@@ -87,6 +87,8 @@
 mod content;
 mod disk;
 mod fault;
+#[doc(hidden)]
+pub mod fuzz;
 mod names;
 mod power;
 mod prng;
