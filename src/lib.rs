@@ -36,6 +36,8 @@
 //! # Features
 //! - `registry` (default): [`P2PRegistry`], a libp2p node built on the store, and the
 //!   [adapters](registry::adapters) that let any other libp2p program use it.
+//! - `dns` (default, brings `registry`): the node looks up addresses with a name, such as
+//!   `/dns4/example.org/tcp/4001` and `/dnsaddr/example.org`. Pure Rust.
 //! - `testing`: a simulated disk that loses what was not synced, for tests of programs that use
 //!   the store.
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]

@@ -59,6 +59,14 @@ pub(crate) struct Args {
     once: bool,
 }
 
+impl Args {
+    /// The same with `--store` as the state file, unless one is named.
+    pub(crate) fn at(mut self, store: Option<PathBuf>) -> Self {
+        self.state_file = self.state_file.or(store);
+        self
+    }
+}
+
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

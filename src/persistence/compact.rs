@@ -30,7 +30,7 @@ use crate::{
     snapshot::{
         Meta,
         name::parse_fallback,
-        publish::{Demote, Places, put_in_place, remove_older_fallbacks, settle},
+        publish::{Demote, Places, Publication, remove_older_fallbacks, settle},
     },
     state::{Change, State},
     vfs::{Vfs, read_full},
@@ -248,7 +248,9 @@ impl Compactor {
         };
         let status = Arc::clone(&self.status);
         let stop = move || status.stop.load(Ordering::Relaxed);
-        let bytes = put_in_place(self.vfs.as_ref(), &self.places, state, &meta, demote, &stop)?;
+        let (vfs, places) = (self.vfs.as_ref(), &self.places);
+        let publication = Publication { vfs, places, state, meta: &meta, demote, stop: &stop };
+        let bytes = publication.put_in_place()?;
         self.published = Some(lsn);
         self.settled = false;
         self.status.set_saved_at(meta.saved_at);

@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
+use chrono::{DateTime, Utc};
+
 use super::{
     commit::Committer,
     compact::{CompactionStatus, Compactor, Job, Reply},
@@ -31,7 +33,7 @@ use crate::{
     snapshot::{
         Meta,
         name::{VERSION_1_NAME, fallback_name},
-        publish::{Demote, Places, publish},
+        publish::{Demote, Places, Publication},
     },
     state::{Change, State},
     vfs::{Vfs, VfsLock},
@@ -92,13 +94,15 @@ impl Engine {
         published: Option<Lsn>,
     ) -> Result<Self, Error> {
         let progress = Arc::new(Progress::new(recovered.last_lsn, recovered.journal_bytes));
-        let queue = Arc::new(Queue::new(
+        let mut queue = Queue::new(
             recovered.state.clone(),
             recovered.last_lsn,
             &progress,
             options.sync_within,
             options.unsynced_bytes_max,
-        ));
+        );
+        queue.update_bytes_max = options.update_bytes_max;
+        let queue = Arc::new(queue);
         let compaction = Arc::new(CompactionStatus::default());
         let snapshot = options.vfs.metadata(&places.state_file);
         let snapshot_bytes = snapshot.map(|entry| entry.len).unwrap_or_default();
@@ -123,17 +127,30 @@ impl Engine {
                 result: Ok(()),
             }),
         };
-        engine.start_threads(options, segment, published, job_queue).map_err(|error| {
-            Error::io("cannot start a thread for the store", &engine.places.state_file, error)
-        })?;
-        let now = (options.clock)();
-        if recovered.state.has_expired(now.into()) {
-            engine.queue.append(&[Change::Expired { at: now.into() }])?;
+        let started = engine
+            .start_threads(options, segment, published, job_queue)
+            .map_err(|error| {
+                Error::io("cannot start a thread for the store", &engine.places.state_file, error)
+            })
+            .and_then(|()| engine.drop_expired(&recovered.state, (options.clock)()));
+        if let Err(error) = started {
+            // What runs by now must end before the lock is released.
+            if let Err(closing) = engine.close() {
+                tracing::warn!(error = format!("{closing:#}"), "the store was not closed cleanly");
+            }
+            return Err(error);
         }
         if wants_snapshot {
             wish(&engine.jobs, &engine.compaction);
         }
         Ok(engine)
+    }
+
+    fn drop_expired(&self, state: &State, now: DateTime<Utc>) -> Result<(), Error> {
+        if state.has_expired(now.into()) {
+            self.queue.append(&[Change::Expired { at: now.into() }])?;
+        }
+        Ok(())
     }
 
     fn start_threads(
@@ -272,7 +289,9 @@ fn publish_first(
 ) -> Result<Option<Lsn>, Error> {
     let meta = Meta { store_id, lsn: Lsn::ZERO, segment: 0, saved_at: (options.clock)() };
     let publish = |places: &Places, demote: Demote| {
-        publish(options.vfs.as_ref(), places, &recovered.state, &meta, &demote, &|| false)
+        let (vfs, state) = (options.vfs.as_ref(), &recovered.state);
+        let (meta, demote, stop) = (&meta, &demote, &|| false);
+        Publication { vfs, places, state, meta, demote, stop }.publish()
     };
     if recovered.migrate {
         publish(places, Demote::Keep(VERSION_1_NAME.into()))?;

@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     Error, Lsn,
-    journal::format::{Previous, RecordKind, encode_record, seal_payload},
+    journal::{
+        format::{Previous, RecordKind, encode_record, seal_payload},
+        scan::content_end,
+    },
     snapshot::publish::Places,
     vfs::Vfs,
 };
@@ -48,7 +51,7 @@ impl Repair<'_> {
             report.set_quarantined(&bad.path, kept);
         }
         for (segment, judged) in inventory.segments.iter().zip(&plan.segments) {
-            if judged.moved_whole && self.holds_bytes(segment)? {
+            if judged.moved_whole && self.is_there(segment)? {
                 let kept = self.move_whole(&segment.path, judged.verdict)?;
                 report.set_quarantined(&segment.path, kept);
             } else if let Some(kept) = self.copy_damage(segment, judged)? {
@@ -58,9 +61,8 @@ impl Repair<'_> {
         self.close_newest(inventory, plan)
     }
 
-    /// A file of nothing but zeros has no bytes worth keeping, but is moved all the same if it is
-    /// not ours to remove.
-    fn holds_bytes(&self, segment: &SegmentFile) -> Result<bool, Error> {
+    /// False if somebody took the file away since the inventory.
+    fn is_there(&self, segment: &SegmentFile) -> Result<bool, Error> {
         match self.vfs.metadata(&segment.path) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -77,14 +79,14 @@ impl Repair<'_> {
             .rev()
             .find(|(segment, judged)| !judged.moved_whole && !segment.scan.runs.is_empty());
         let Some((segment, judged)) = kept else {
-            let superseded = stale_tail(inventory, plan);
+            let superseded = plan.supersedes;
             return Ok(Previous { last_lsn: plan.end, superseded, ..Previous::default() });
         };
         let seal = match (segment.scan.seal, judged.cut) {
             (Some(seal), None) => Some(seal.crc),
             // It is followed by others and stays as it is.
             (None, None)
-                if judged.verdict != Verdict::Whole || !is_last_good(inventory, segment) =>
+                if judged.verdict != Verdict::Whole || is_followed(inventory, plan, segment) =>
             {
                 None
             }
@@ -94,7 +96,7 @@ impl Repair<'_> {
             segment: segment.name.segment,
             last_lsn: plan.end,
             seal,
-            superseded: stale_tail(inventory, plan),
+            superseded: plan.supersedes,
         })
     }
 
@@ -133,7 +135,7 @@ impl Repair<'_> {
         let mut ranges = segment.scan.damage.clone();
         if let Some(cut) = judged.cut {
             ranges.retain(|range| range.start < cut);
-            ranges.push(cut..content_end(&bytes));
+            ranges.push(cut..content_end(&bytes, cut));
         }
         if segment.header == Header::Bad {
             ranges.push(0..crate::journal::format::HEADER_BYTES);
@@ -221,24 +223,12 @@ impl Repair<'_> {
     }
 }
 
-/// True if a segment that stays goes on past the last record that counts, since a sync of it
-/// failed: the next segment gives those numbers again.
-fn stale_tail(inventory: &Inventory, plan: &Plan) -> bool {
-    inventory.segments.iter().zip(&plan.segments).any(|(segment, judged)| {
-        let stays_as_it_is = !judged.moved_whole && judged.cut.is_none();
-        stays_as_it_is && segment.scan.last_lsn().is_some_and(|last| last > plan.end)
+/// True if a later segment with a sound header stays. What is followed is not written to: a crash
+/// in the middle of that would look like damage.
+fn is_followed(inventory: &Inventory, plan: &Plan, segment: &SegmentFile) -> bool {
+    inventory.segments.iter().zip(&plan.segments).any(|(later, judged)| {
+        let stays = !judged.moved_whole && judged.verdict != Verdict::Unborn;
+        let follows = later.name.segment > segment.name.segment;
+        follows && stays && matches!(later.header, Header::Good(_))
     })
-}
-
-/// True if no later segment with a sound header follows.
-fn is_last_good(inventory: &Inventory, segment: &SegmentFile) -> bool {
-    !inventory.segments.iter().any(|later| {
-        later.name.segment > segment.name.segment
-            && matches!(later.header, Header::Good(_))
-            && !later.scan.runs.is_empty()
-    })
-}
-
-fn content_end(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1))
 }
