@@ -135,7 +135,7 @@ impl SegmentHeader {
 }
 
 /// The checksum covers every byte of the header but itself, in every format version.
-fn header_crc(header: &[u8; HEADER_BYTES]) -> u32 {
+pub(crate) fn header_crc(header: &[u8; HEADER_BYTES]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     let (before, rest) = header.split_at(12);
     hasher.update(before);
@@ -156,7 +156,8 @@ impl Seed {
         Self(hasher.finalize())
     }
 
-    fn crc(self, covered: &[u8], payload: &[u8]) -> u32 {
+    /// The checksum of a record: of its header behind the checksum, and of its payload.
+    pub(crate) fn crc(self, covered: &[u8], payload: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
         hasher.update(covered);
         hasher.update(payload);
@@ -243,6 +244,14 @@ pub(crate) fn encode_record(
     out.extend_from_slice(&covered);
     out.extend_from_slice(payload);
     crc
+}
+
+/// The kind and the number that a record at the first byte of `bytes` would have, without asking for
+/// its checksum.
+pub(crate) fn claim(bytes: &[u8]) -> Option<(RecordKind, Lsn)> {
+    let mut fields = Fields(bytes.get(4..)?);
+    let [.., kind] = fields.take::<4>()?;
+    Some((RecordKind::from_byte(kind)?, Lsn::new(fields.u64()?)))
 }
 
 /// Reads the record that starts at the first byte of `bytes`, if one does and its checksum holds.
