@@ -246,8 +246,8 @@ pub(crate) fn encode_record(
     crc
 }
 
-/// The kind and the number that a record at the first byte of `bytes` would have, without asking for
-/// its checksum.
+/// The kind and the number that a record at the first byte of `bytes` would have, without asking
+/// for its checksum.
 pub(crate) fn claim(bytes: &[u8]) -> Option<(RecordKind, Lsn)> {
     let mut fields = Fields(bytes.get(4..)?);
     let [.., kind] = fields.take::<4>()?;
