@@ -48,7 +48,9 @@ skip() {
 
 # At about three kills a second.
 rounds=$(($(share 10) * 2))
-simulated="$(share 25)s" real="$(share 15)s" soak=$(share 40) fuzz=$(share 10)
+simulated="$(share 25)s" real="$(share 15)s" soak=$(share 40)
+# For each of five targets.
+fuzz=$(($(share 10) / 5 + 1))
 disk=$(mktemp -d "${TMPDIR:-/tmp}/peer-journal-long.XXXXXX")
 trap 'rmdir "$disk" 2>/dev/null' EXIT
 suite=(cargo test --release -p peer-journal)
