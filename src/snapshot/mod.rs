@@ -10,7 +10,7 @@ mod document;
 pub(crate) mod name;
 pub(crate) mod publish;
 pub(crate) mod read;
-mod write;
+pub(crate) mod write;
 
 use chrono::{DateTime, Utc};
 

@@ -22,11 +22,11 @@ use crate::state::{P2PState, PeerEntry, Reputation, State};
 const PIECE_BYTES: usize = 64 << 10;
 
 /// Where the document's bytes go, piece by piece. An error stops the writing.
-pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
 /// Writes the document. The checksum at its end is the CRC-32 of every byte before its opening
 /// quote.
-pub(super) fn write(state: &State, meta: &Meta, sink: &mut Sink<'_>) -> io::Result<()> {
+pub(crate) fn write(state: &State, meta: &Meta, sink: &mut Sink<'_>) -> io::Result<()> {
     let output = Rc::new(RefCell::new(Output {
         buffer: Vec::with_capacity(PIECE_BYTES),
         hasher: crc32fast::Hasher::new(),

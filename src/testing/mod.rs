@@ -95,6 +95,8 @@ mod content;
 mod disk;
 mod fault;
 mod fault_vfs;
+#[doc(hidden)]
+pub mod fuzz;
 mod names;
 mod outcomes;
 mod power;
