@@ -146,7 +146,7 @@ fn next_record(bytes: &[u8], mut within: Range<usize>, seed: Seed, expected: Lsn
 }
 
 /// Where the bytes end that are not the zeros of a prepared segment's rest.
-pub(crate) fn content_end(bytes: &[u8], start: usize) -> usize {
+fn content_end(bytes: &[u8], start: usize) -> usize {
     let content = bytes.get(start..).unwrap_or_default();
     let len = content.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1));
     // A record may itself end in zeros: give back as many as a valid one could have, by letting the

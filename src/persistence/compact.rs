@@ -279,10 +279,12 @@ impl Compactor {
         segments.sort_unstable();
         let names: Vec<_> = segments.iter().map(|(name, _)| *name).collect();
         let deletable = deletable(&names, fallback);
+        // One file that cannot be removed must not keep the others.
+        let mut result = Ok(());
         for (_, path) in segments.iter().filter(|(name, _)| deletable.contains(name)) {
-            self.vfs.remove(path).map_err(|error| failed(path, error))?;
+            result = result.and(self.vfs.remove(path).map_err(|error| failed(path, error)));
         }
-        remove_older_fallbacks(self.vfs.as_ref(), dir, fallback)
+        result.and(remove_older_fallbacks(self.vfs.as_ref(), dir, fallback))
     }
 
     /// What a segment's header says it is: a file that somebody renamed must not be taken for

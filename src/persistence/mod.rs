@@ -12,8 +12,8 @@ mod changes;
 mod commit;
 mod compact;
 mod engine;
-mod holder;
-mod inspect;
+pub(crate) mod holder;
+pub(crate) mod inspect;
 mod journaled;
 mod options;
 mod preparer;
@@ -37,6 +37,7 @@ use engine::Engine;
 use sync::Mutex;
 
 pub use changes::{Changes, Recorded};
+pub use holder::Holder;
 pub use inspect::{Inspection, inspect, seal_snapshot};
 pub use options::Builder;
 pub use progress::Ack;

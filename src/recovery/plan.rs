@@ -74,6 +74,8 @@ pub(crate) struct Plan {
     /// What comes after `end` was in a segment that stays, and a sync of it failed: the next
     /// segment's header has to say so, too.
     pub(crate) supersedes: bool,
+    /// Everything up to this number was durable once: something vouches for it.
+    pub(crate) vouched: Lsn,
     /// The newest segment is unreadable: records behind `end` may be lost, and nobody knows how
     /// many.
     pub(crate) end_unknown: bool,
@@ -102,7 +104,7 @@ impl Plan {
                 let torn_at_end = judged.verdict == Verdict::Superseded && *limit == end;
                 stays_as_it_is && (past_end || torn_at_end)
             });
-        Self { segments: judged, pieces, lost, end, supersedes, end_unknown }
+        Self { segments: judged, pieces, lost, end, vouched, supersedes, end_unknown }
     }
 }
 

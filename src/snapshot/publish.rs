@@ -140,13 +140,14 @@ pub(crate) fn settle(vfs: &dyn Vfs, places: &Places) -> Result<(), Error> {
 /// Removes every fallback but `keep`. Run only when `keep` and a newer snapshot are published.
 pub(crate) fn remove_older_fallbacks(vfs: &dyn Vfs, dir: &Path, keep: Lsn) -> Result<(), Error> {
     let failed = |error| Error::io("cannot remove an old snapshot", dir, error);
+    let mut result = Ok(());
     for entry in vfs.list(dir).map_err(failed)? {
         let lsn = entry.name.to_str().and_then(name::parse_fallback);
         if lsn.is_some_and(|lsn| lsn < keep) {
-            vfs.remove(&dir.join(&entry.name)).map_err(failed)?;
+            result = result.and(vfs.remove(&dir.join(&entry.name)).map_err(failed));
         }
     }
-    Ok(())
+    result
 }
 
 /// What the file holds must be what was meant to be written, before an older snapshot gives way.

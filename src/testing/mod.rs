@@ -85,6 +85,9 @@
 //! }
 //! ```
 //!
+//! One recorded run gives all crash points at once: see [`SimDisk::record_images`], and
+//! `examples/crash_test.rs` in the repository for a whole test.
+//!
 //! Give the program a [`mount`](SimDisk::mount) rather than the disk itself: then threads that
 //! outlive their crash cannot touch the files of the next run.
 

@@ -22,6 +22,8 @@ use crate::Failure;
 
 /// Sizes of segments: small ones rotate all the time.
 const SEGMENT_BYTES: [u64; 4] = [4096, 16 << 10, 64 << 10, 1 << 20];
+/// Differences above it become durable by a snapshot: none, most, or half of them.
+const UPDATE_BYTES: [usize; 3] = [usize::MAX, 100, 1000];
 /// One in so many records is not waited for.
 const UNAWAITED_ONE_IN: u64 = 8;
 const COMPACTION_PAUSE_MS: u64 = 80;
@@ -70,7 +72,9 @@ async fn write_all(args: &Args) -> Result<(), Failure> {
     };
     let mut random = Prng::new(args.seed ^ args.cycle.rotate_left(32));
     let segment_bytes = random.pick(&SEGMENT_BYTES).copied().unwrap_or(4096);
-    let mut options = builder(&args.dir).segment_bytes(segment_bytes);
+    let update_bytes = random.pick(&UPDATE_BYTES).copied().unwrap_or(usize::MAX);
+    let mut options =
+        builder(&args.dir).segment_bytes(segment_bytes).max_update_record_bytes(update_bytes);
     if lie == Lie::Early {
         options = options.sync_within(NEVER);
     }

@@ -12,6 +12,8 @@ use super::super::{lie, summary::Simulated};
 
 const STATE_FILE: &str = "/torture/p2p-state.json";
 const SEGMENT_BYTES: [u64; 3] = [4096, 4096, 32 << 10];
+/// Differences above it become durable by a snapshot: none, most, or half of them.
+const UPDATE_BYTES: [usize; 3] = [usize::MAX, 100, 1000];
 /// Within how many calls on the disk the crash comes: some come early, some late.
 const CRASH_WITHIN: [u64; 4] = [12, 60, 250, 1000];
 const STEPS_MAX: u64 = 120;
@@ -83,11 +85,13 @@ enum Next {
 impl Case<'_> {
     fn open(&mut self) -> Result<P2PStatePersistence, Error> {
         let segment_bytes = self.random.pick(&SEGMENT_BYTES).copied().unwrap_or(4096);
+        let update_bytes = self.random.pick(&UPDATE_BYTES).copied().unwrap_or(usize::MAX);
         P2PStatePersistence::builder(STATE_FILE)
             .vfs(Arc::new(self.disk.mount()))
             .segment_bytes(segment_bytes)
             .sync_within(Duration::from_millis(1))
             .clock(Workload::clock)
+            .max_update_record_bytes(update_bytes)
             .open()
     }
 
