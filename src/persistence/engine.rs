@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Lsn, StoreId,
+    ids::NUMBER_MAX,
     journal::{
         format::{Previous, SegmentHeader},
         name::prepared_name,
@@ -69,6 +70,7 @@ impl Engine {
         recovery::sync_before_reading(vfs.as_ref(), &places)?;
         let mut recovered =
             recovery::examine(vfs.as_ref(), &places, options.limits, options.on_damage)?;
+        refuse_absurd_numbers(&recovered, &places)?;
         let previous = recovered.repair(vfs.as_ref(), &places, (options.clock)())?;
         let store_id = match recovered.store_id {
             Some(store_id) => store_id,
@@ -260,6 +262,17 @@ fn wish(jobs: &Sender<Job>, status: &CompactionStatus) {
     if !status.wished.swap(true, Ordering::AcqRel) {
         jobs.send(Job::Compact(None)).ok();
     }
+}
+
+/// Numbers that no store reaches come from files that somebody made. Nothing is altered.
+fn refuse_absurd_numbers(recovered: &Recovered, places: &Places) -> Result<(), Error> {
+    let number = recovered.last_segment.max(recovered.last_lsn.get());
+    if number <= NUMBER_MAX / 2 {
+        return Ok(());
+    }
+    Err(Error::limit(format!("the files state a number that no store reaches: {number}"))
+        .at(&places.state_file)
+        .next("restore a backup, or move the files away and start anew"))
 }
 
 fn thread_panicked(which: &str) -> Error {

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Lsn, StoreId,
+    ids::NUMBER_MAX,
     state::{Change, GeoLocation, Limits, P2PState, Reputation, State, limits::ADDRESS_BYTES_MAX},
 };
 
@@ -72,7 +73,7 @@ pub(crate) fn read(bytes: &[u8], limits: Limits) -> Reading {
         1 => Reading::Version1(Box::new(load(document, None, limits))),
         P2PState::CURRENT_VERSION => {
             let Some(meta) = meta(&document) else {
-                return Reading::Broken("store id, lsn or segment is missing".into());
+                return Reading::Broken("store id, lsn or segment is missing or absurd".into());
             };
             if let Err(reason) = check_seal(bytes) {
                 return Reading::Unsealed(reason);
@@ -156,7 +157,7 @@ pub(crate) fn read_unsealed(bytes: &[u8], limits: Limits) -> Result<Loaded, Stri
             P2PState::CURRENT_VERSION
         ));
     }
-    let meta = meta(&document).ok_or("store id, lsn or segment is missing")?;
+    let meta = meta(&document).ok_or("store id, lsn or segment is missing or absurd")?;
     Ok(load(document, Some(meta), limits))
 }
 
@@ -208,10 +209,11 @@ fn check_seal(bytes: &[u8]) -> Result<(), String> {
 }
 
 fn meta(document: &Document<'_>) -> Option<Meta> {
+    let is_believed = |number: &u64| *number <= NUMBER_MAX;
     Some(Meta {
         store_id: StoreId::parse(document.store_id.as_deref()?)?,
-        lsn: Lsn::new(document.lsn?),
-        segment: document.segment?,
+        lsn: Lsn::new(document.lsn.filter(is_believed)?),
+        segment: document.segment.filter(is_believed)?,
         saved_at: document.saved_at,
     })
 }
