@@ -280,6 +280,11 @@ async fn a_cached_copy_goes_too_and_withdrawals_run_out() {
     assert_eq!(got.source, PackageSource::Cache, "after a restart it knows what it has");
     let a_id = a.local_peer_id();
     until("both are connected", || nodes::connected(&b, &a_id)).await;
+    until("b hears what a announces", || async {
+        a.publish_package("marker", "1", "", b"").await.unwrap();
+        !b.search_packages("marker", 1).await.unwrap().is_empty()
+    })
+    .await;
     within(a.unpublish_package("gone")).await.unwrap();
     until("the cached copy is gone", || async { b.get_package("gone").await.unwrap().is_none() })
         .await;
