@@ -9,6 +9,7 @@ use std::{
         mpsc::{Receiver, Sender, channel, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::Instant,
 };
 
 use super::{
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Lsn, StoreId,
+    history::keep::Keeper,
     journal::{
         format::{Previous, SegmentHeader},
         name::prepared_name,
@@ -174,6 +176,13 @@ impl Engine {
             published,
             settled: true,
             not_before: None,
+            keeper: Keeper::new(
+                Arc::clone(&self.vfs),
+                self.places.clone(),
+                self.store_id,
+                options.history,
+            ),
+            opened: ((options.clock)(), Instant::now()),
         };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let named = |name: &str| thread::Builder::new().name(name.into());
