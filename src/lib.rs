@@ -70,6 +70,7 @@ pub use libp2p_identity::PeerId;
 pub use multiaddr::Multiaddr;
 
 pub use error::{Error, ErrorKind, MarketplaceError, Result};
+pub use history::{History, HistoryStatus};
 pub use ids::{Lsn, StoreId};
 pub use mend::{RepairPlan, repair, repair_plan};
 pub use persistence::{

@@ -21,11 +21,11 @@ const ROWS: &[(&str, u8)] = &[
     ("journal", 2),
     ("snapshot", 2),
     ("recovery", 3),
-    ("history", 3),
-    ("persistence", 4),
-    ("reader", 5),
-    ("registry", 5),
-    ("mend", 6),
+    ("history", 4),
+    ("persistence", 5),
+    ("reader", 6),
+    ("registry", 6),
+    ("mend", 7),
 ];
 /// All that the simulated disk and the workload may use.
 const TESTING_USES: &[&str] = &["error", "ids", "state", "vfs"];

@@ -6,7 +6,9 @@
 
 use std::ops::Range;
 
-use super::format::{Record, RecordKind, Seed, claim, decode_record, verified_record};
+use super::format::{
+    HEADER_BYTES, Record, RecordKind, SEAL_BYTES, Seed, claim, decode_record, verified_record,
+};
 use crate::Lsn;
 
 /// A valid record found behind damage is at most this many numbers ahead: a guard against chance.
@@ -52,6 +54,14 @@ impl Scan {
     /// Number of the last valid record.
     pub(crate) fn last_lsn(&self) -> Option<Lsn> {
         self.runs.last().map(|run| run.last)
+    }
+
+    /// Where the bytes end that are a record, a seal or damage: behind it are only zeros.
+    pub(crate) fn content_end(&self) -> usize {
+        let record = self.runs.last().map_or(0, |run| run.end);
+        let seal = self.seal.map_or(0, |seal| seal.start.saturating_add(SEAL_BYTES));
+        let damage = self.damage.last().map_or(0, |damage| damage.end);
+        record.max(seal).max(damage).max(HEADER_BYTES)
     }
 
     fn add(&mut self, record: &Record<'_>, offset: usize) {

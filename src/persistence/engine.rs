@@ -17,13 +17,14 @@ use super::{
     progress::{Progress, closed},
     queue::Queue,
     sync::{
-        AtomicBool, Mutex,
+        AtomicBool, Instant, Mutex,
         mpsc::{Receiver, Sender, channel, sync_channel},
         thread::{self, JoinHandle},
     },
 };
 use crate::{
     Error, ErrorKind, Lsn, StoreId,
+    history::keep::Keeper,
     ids::NUMBER_MAX,
     journal::{
         format::{Previous, SegmentHeader},
@@ -193,6 +194,13 @@ impl Engine {
             published,
             settled: true,
             not_before: None,
+            keeper: Keeper::new(
+                Arc::clone(&self.vfs),
+                self.places.clone(),
+                self.store_id,
+                options.history,
+            ),
+            opened: ((options.clock)(), Instant::now()),
         };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let named = |name: &str| thread::Builder::new().name(name.into());

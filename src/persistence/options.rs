@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use super::P2PStatePersistence;
 use crate::{
     Error,
+    history::History,
     journal::format::PAYLOAD_BYTES_MAX,
     recovery::OnDamage,
     state::Limits,
@@ -35,6 +36,7 @@ pub struct Builder {
     pub(super) journal_bytes_max: u64,
     pub(super) auto_save_every: Duration,
     pub(super) amortise_above_bytes: u64,
+    pub(super) history: Option<History>,
     pub(super) limits: Limits,
     pub(super) on_damage: OnDamage,
     pub(super) vfs: Arc<dyn Vfs>,
@@ -52,6 +54,7 @@ impl Builder {
             journal_bytes_max: 256 << 20,
             auto_save_every: Duration::from_secs(60),
             amortise_above_bytes: 16 << 20,
+            history: None,
             limits: Limits::default(),
             on_damage: OnDamage::default(),
             vfs: Arc::new(OsVfs),
@@ -99,6 +102,33 @@ impl Builder {
     /// changed.
     pub fn amortise_above_bytes(mut self, bytes: u64) -> Self {
         self.amortise_above_bytes = bytes;
+        self
+    }
+
+    /// Keeps the past: what compaction would delete is moved to the folder `history` beside the
+    /// journal, with as few snapshots as make every LSN in it restorable. Then
+    /// [`Reader::log`](crate::Reader::log) and [`Reader::state_at`](crate::Reader::state_at) reach
+    /// back as far as the caps allow. Off by default.
+    ///
+    /// The store remembers the caps: a program that opens it without this option keeps to them, so
+    /// that a tool which appends one change does not end the history. [`History::OFF`] ends it.
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), peer_journal::Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("p2p-state.json");
+    /// use peer_journal::{History, P2PStatePersistence};
+    /// use std::time::Duration;
+    ///
+    /// let week = History { bytes_max: 256 << 20, age_max: Duration::from_secs(7 * 86_400) };
+    /// let store = P2PStatePersistence::builder(&path).keep_history(week).open()?;
+    /// # drop(store);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn keep_history(mut self, history: History) -> Self {
+        self.history = Some(history);
         self
     }
 
@@ -190,6 +220,7 @@ impl fmt::Debug for Builder {
             .field("max_journal_bytes", &self.journal_bytes_max)
             .field("auto_save_every", &self.auto_save_every)
             .field("amortise_above_bytes", &self.amortise_above_bytes)
+            .field("history", &self.history)
             .field("limits", &self.limits)
             .field("on_damage", &self.on_damage)
             .field("vfs", &self.vfs)

@@ -11,7 +11,7 @@ use super::Facts;
 use crate::{
     Error, Lsn, StoreId,
     journal::{
-        format::{HEADER_BYTES, HeaderError, SEAL_BYTES, Seed, SegmentHeader},
+        format::{HEADER_BYTES, HeaderError, Seed, SegmentHeader},
         name::{self as segment_name, SegmentName},
         scan::{Scan, scan},
     },
@@ -76,10 +76,7 @@ impl SegmentFile {
 
     /// Where the bytes end that are a record, a seal or damage: behind it are only zeros.
     pub(crate) fn content_end(&self) -> usize {
-        let record = self.scan.runs.last().map_or(0, |run| run.end);
-        let seal = self.scan.seal.map_or(0, |seal| seal.start.saturating_add(SEAL_BYTES));
-        let damage = self.scan.damage.last().map_or(0, |damage| damage.end);
-        record.max(seal).max(damage).max(HEADER_BYTES.min(self.bytes))
+        self.scan.content_end().min(self.bytes)
     }
 
     /// The very bytes that were scanned, once, if they were kept.
