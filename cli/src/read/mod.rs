@@ -4,11 +4,14 @@
 
 mod bans;
 mod bootstrap;
+mod cat;
 mod dht;
+mod document;
 mod packages;
 mod peers;
 mod reputation;
 mod rows;
+pub mod schema;
 mod source;
 
 use std::path::PathBuf;
@@ -52,6 +55,10 @@ pub enum Command {
     Bootstrap(bootstrap::Args),
     /// List the bans
     Bans(bans::Args),
+    /// Print the whole state as JSON
+    Cat(cat::Args),
+    /// Print the JSON Schema of an answer
+    Schema(schema::Args),
 }
 
 /// How a command ended that could do its work.
@@ -90,6 +97,8 @@ pub fn run(command: &Command, globals: &Globals, console: &mut Console) -> Resul
         Command::Packages(args) => packages::run(args, &source, console),
         Command::Bootstrap(args) => bootstrap::run(args, &source, console),
         Command::Bans(args) => bans::run(args, &source, console),
+        Command::Cat(args) => cat::run(args, &source, console),
+        Command::Schema(args) => schema::run(args, console),
     };
     let flushed = console.flush();
     let exit = done?;

@@ -1,0 +1,22 @@
+//! Pages that the tool's messages point to must have what they promise.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use peer_journal::Verdict;
+
+const PAGE: &str = include_str!("../../docs/troubleshooting.md");
+
+#[test]
+fn every_recovery_label_has_its_section_with_what_it_means_what_was_kept_and_what_to_do() {
+    for verdict in Verdict::ALL {
+        let head = format!("\n## `{verdict}`\n");
+        let (_, rest) = PAGE.split_once(&head).unwrap_or_else(|| panic!("no section {verdict}"));
+        let section = rest.split("\n## ").next().unwrap();
+        for part in ["**Means:** ", "**Kept:** ", "**Do:** "] {
+            let found = section.lines().find_map(|line| line.strip_prefix(part));
+            assert!(found.is_some_and(|text| text.len() >= 8), "{verdict}: {part}");
+        }
+        let link = format!("[`{verdict}`](#{})", verdict.as_str().replace(' ', "-"));
+        assert!(PAGE.contains(&link), "the table leads to {verdict}");
+    }
+    assert_eq!(PAGE.matches("\n## `").count(), Verdict::ALL.len(), "no section without a label");
+}
