@@ -50,7 +50,13 @@ mod snapshot;
 
 mod recovery;
 
+mod history;
+
 mod persistence;
+
+mod reader;
+
+mod mend;
 
 #[cfg(feature = "registry")]
 pub mod registry;
@@ -63,20 +69,26 @@ pub use multiaddr::Multiaddr;
 
 pub use error::{Error, ErrorKind, MarketplaceError, Result};
 pub use ids::{Lsn, StoreId};
+pub use mend::{RepairPlan, repair, repair_plan};
 pub use persistence::{
-    Ack, Builder, Changes, Inspection, P2PStatePersistence, Recorded, Status, View, inspect,
-    seal_snapshot,
+    Ack, Builder, Changes, Holder, Inspection, P2PStatePersistence, Recorded, Status, View,
+    inspect, seal_snapshot,
+};
+pub use reader::{
+    Checksums, Damage, FileKind, FileReport, Follow, Journal, Log, LogRecord, Proof, Quarantined,
+    ReadOptions, Reader, SnapshotInfo, diff,
 };
 pub use recovery::{
     OnDamage,
     plan::LsnRange,
     report::{Finding, Outcome, RecoveryReport},
+    steps::{RepairAction, RepairStep},
     verdict::Verdict,
 };
 #[cfg(feature = "registry")]
 pub use registry::{P2PConfig, P2PRegistry};
 pub use state::{
-    Change, P2PState, SerializedCacheEntry, SerializedDHTEntry, SerializedGeoLocation,
+    Change, Difference, P2PState, SerializedCacheEntry, SerializedDHTEntry, SerializedGeoLocation,
     SerializedPeer, SerializedReputation, multiaddr_to_string, peer_id_to_string,
     string_to_multiaddr, string_to_peer_id,
 };

@@ -21,8 +21,11 @@ const ROWS: &[(&str, u8)] = &[
     ("journal", 2),
     ("snapshot", 2),
     ("recovery", 3),
+    ("history", 3),
     ("persistence", 4),
+    ("reader", 5),
     ("registry", 5),
+    ("mend", 6),
 ];
 /// All that the simulated disk may use.
 const TESTING_USES: &[&str] = &["error", "ids", "vfs"];

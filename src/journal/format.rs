@@ -273,6 +273,30 @@ pub(crate) fn decode_record(bytes: &[u8], seed: Seed) -> Option<Record<'_>> {
     sound.then_some(Record { kind, lsn, durable_through, payload, crc })
 }
 
+/// What bytes that do not verify say of themselves, if a record could begin with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Suspect {
+    pub(crate) lsn: Lsn,
+    /// The checksum that stands there.
+    pub(crate) written: u32,
+    /// The checksum that the bytes have.
+    pub(crate) computed: u32,
+}
+
+/// Looks at damaged bytes as if a record began with the first of them: for people, nothing is
+/// decided by it. `None` if its length would not fit.
+pub(crate) fn suspect_record(bytes: &[u8], seed: Seed) -> Option<Suspect> {
+    let mut fields = Fields(bytes);
+    let written = fields.u32()?;
+    let [a, b, c, _kind] = fields.u32()?.to_le_bytes();
+    let len = usize::try_from(u32::from_le_bytes([a, b, c, 0])).ok()?;
+    let lsn = Lsn::new(fields.u64()?);
+    fields.u32()?;
+    let payload = fields.0.get(..len)?;
+    let covered = bytes.get(4..RECORD_HEADER_BYTES)?;
+    Some(Suspect { lsn, written, computed: seed.crc(covered, payload) })
+}
+
 /// The payload of a seal: how many records the segment holds, and at which byte the seal stands.
 pub(crate) fn seal_payload(record_count: u64, offset: u64) -> [u8; SEAL_PAYLOAD_BYTES] {
     let mut payload = [0; SEAL_PAYLOAD_BYTES];

@@ -11,8 +11,8 @@ mod changes;
 mod commit;
 mod compact;
 mod engine;
-mod holder;
-mod inspect;
+pub(crate) mod holder;
+pub(crate) mod inspect;
 mod journaled;
 mod options;
 mod preparer;
@@ -34,6 +34,7 @@ use auto_save::AutoSave;
 use engine::Engine;
 
 pub use changes::{Changes, Recorded};
+pub use holder::Holder;
 pub use inspect::{Inspection, inspect, seal_snapshot};
 pub use options::Builder;
 pub use progress::Ack;

@@ -71,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) lost: Vec<LsnRange>,
     /// Number of the last record that counts. The next record gets the one after it.
     pub(crate) end: Lsn,
+    /// Everything up to this number was durable once: something vouches for it.
+    pub(crate) vouched: Lsn,
     /// The newest segment is unreadable: records behind `end` may be lost, and nobody knows how
     /// many.
     pub(crate) end_unknown: bool,
@@ -92,7 +94,7 @@ impl Plan {
             .collect();
         let newest = judged.last().map(|judged| (judged.verdict, judged.moved_whole));
         let end_unknown = newest == Some((Verdict::BadHeader, true));
-        Self { segments: judged, pieces, lost, end, end_unknown }
+        Self { segments: judged, pieces, lost, end, vouched, end_unknown }
     }
 }
 

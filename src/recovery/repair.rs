@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     Error, Lsn,
-    journal::format::{Previous, RecordKind, encode_record, seal_payload},
+    journal::format::{HEADER_BYTES, Previous, RecordKind, encode_record, seal_payload},
     snapshot::publish::Places,
     vfs::Vfs,
 };
@@ -70,25 +71,14 @@ impl Repair<'_> {
 
     /// Cuts what stands behind the last record that counts, and seals.
     fn close_newest(&self, inventory: &Inventory, plan: &Plan) -> Result<Previous, Error> {
-        let kept = inventory
-            .segments
-            .iter()
-            .zip(&plan.segments)
-            .rev()
-            .find(|(segment, judged)| !judged.moved_whole && !segment.scan.runs.is_empty());
-        let Some((segment, judged)) = kept else {
+        let Some(Ending { segment, close }) = ending(inventory, plan) else {
             let superseded = stale_tail(inventory, plan);
             return Ok(Previous { last_lsn: plan.end, superseded, ..Previous::default() });
         };
-        let seal = match (segment.scan.seal, judged.cut) {
-            (Some(seal), None) => Some(seal.crc),
-            // It is followed by others and stays as it is.
-            (None, None)
-                if judged.verdict != Verdict::Whole || !is_last_good(inventory, segment) =>
-            {
-                None
-            }
-            (_, cut) => Some(self.cut_and_seal(segment, cut, plan.end)?),
+        let seal = match close {
+            Close::Sealed(crc) => Some(crc),
+            Close::Leave => None,
+            Close::Seal { cut } => Some(self.cut_and_seal(segment, cut, plan.end)?),
         };
         Ok(Previous {
             segment: segment.name.segment,
@@ -124,22 +114,13 @@ impl Repair<'_> {
         segment: &SegmentFile,
         judged: &Judged,
     ) -> Result<Option<PathBuf>, Error> {
-        let worth_it = judged.cut.is_some() || judged.verdict.is_damage();
-        if !worth_it || judged.verdict == Verdict::Covered {
+        if !is_copied(judged) {
             return Ok(None);
         }
         let bytes = read_segment(self.vfs, &segment.path)
             .map_err(|error| Error::io("cannot read a journal segment", &segment.path, error))?;
-        let mut ranges = segment.scan.damage.clone();
-        if let Some(cut) = judged.cut {
-            ranges.retain(|range| range.start < cut);
-            ranges.push(cut..content_end(&bytes));
-        }
-        if segment.header == Header::Bad {
-            ranges.push(0..crate::journal::format::HEADER_BYTES);
-        }
         let mut kept = None;
-        for range in ranges {
+        for range in copied_ranges(segment, judged, content_end(&bytes)) {
             let piece = bytes.get(range.clone()).unwrap_or_default();
             if piece.is_empty() {
                 continue;
@@ -219,6 +200,60 @@ impl Repair<'_> {
     fn sync_dir(&self, dir: &Path) -> Result<(), Error> {
         self.vfs.sync_dir(dir).map_err(|error| Error::io("cannot sync the folder", dir, error))
     }
+}
+
+/// How the newest segment that counts is ended.
+pub(super) struct Ending<'a> {
+    pub(super) segment: &'a SegmentFile,
+    pub(super) close: Close,
+}
+
+/// See [`Ending`].
+pub(super) enum Close {
+    /// It has a seal with this checksum.
+    Sealed(u32),
+    /// It is followed by others and stays as it is.
+    Leave,
+    /// It gets a seal, behind the cut if there is one.
+    Seal { cut: Option<usize> },
+}
+
+/// The newest segment that counts; `None` if none does.
+pub(super) fn ending<'a>(inventory: &'a Inventory, plan: &Plan) -> Option<Ending<'a>> {
+    let mut segments = inventory.segments.iter().zip(&plan.segments).rev();
+    let (segment, judged) =
+        segments.find(|(segment, judged)| !judged.moved_whole && !segment.scan.runs.is_empty())?;
+    let close = match (segment.scan.seal, judged.cut) {
+        (Some(seal), None) => Close::Sealed(seal.crc),
+        (None, None) if judged.verdict != Verdict::Whole || !is_last_good(inventory, segment) => {
+            Close::Leave
+        }
+        (_, cut) => Close::Seal { cut },
+    };
+    Some(Ending { segment, close })
+}
+
+/// True if damaged bytes of the segment are worth a copy.
+pub(super) fn is_copied(judged: &Judged) -> bool {
+    let worth_it = judged.cut.is_some() || judged.verdict.is_damage();
+    worth_it && judged.verdict != Verdict::Covered
+}
+
+/// The bytes of a segment that are copied to quarantine; `end` is where its content ends.
+pub(super) fn copied_ranges(
+    segment: &SegmentFile,
+    judged: &Judged,
+    end: usize,
+) -> Vec<Range<usize>> {
+    let mut ranges = segment.scan.damage.clone();
+    if let Some(cut) = judged.cut {
+        ranges.retain(|range| range.start < cut);
+        ranges.push(cut..end);
+    }
+    if segment.header == Header::Bad {
+        ranges.push(0..HEADER_BYTES);
+    }
+    ranges
 }
 
 /// True if a segment that stays goes on past the last record that counts, since a sync of it
