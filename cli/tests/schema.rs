@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Fixture, run};
+use common::{Fixture, end, run};
 use peer_journal_cli::read::schema::SCHEMAS;
 use serde_json::{Value, json};
 
@@ -18,25 +18,24 @@ fn complaints(verb: &str, document: &Value) -> Vec<String> {
 
 /// Every answer that a command with this name gives here.
 fn answers(fixture: &Fixture, verb: &str) -> Vec<Value> {
+    let ends: Vec<String> = (1..=6).map(end).collect();
     let args: Vec<Vec<&str>> = match verb {
-        "cat" | "snapshot" => vec![vec![verb]],
+        "snapshot" => {
+            let text = std::fs::read_to_string(&fixture.state_file).unwrap();
+            return vec![serde_json::from_str(&text).unwrap()];
+        }
+        "cat" => vec![vec!["cat"], vec!["cat", "--at", "9"]],
         "bans" => vec![vec!["bans", "--json", "--all"], vec!["bans", "--json"]],
+        "diff" => vec![vec!["diff", "8", "now", "--json"], vec!["diff", "8", "8", "--json"]],
+        "why" => ends.iter().map(|end| vec!["why", end, "--json", "--all"]).collect(),
         _ => vec![vec![verb, "--json"]],
     };
-    let mut found = Vec::new();
-    for args in args {
-        if verb == "snapshot" {
-            let text = std::fs::read_to_string(&fixture.state_file).unwrap();
-            found.push(serde_json::from_str(&text).unwrap());
-            continue;
-        }
+    let answer = |args: Vec<&str>| {
         let out = fixture.run(&args).out;
         let stream = serde_json::Deserializer::from_str(&out).into_iter();
-        found.extend(
-            stream.map(|document| document.unwrap_or_else(|e| panic!("{verb}: {e}\n{out}"))),
-        );
-    }
-    found
+        stream.collect::<Result<Vec<Value>, _>>().unwrap()
+    };
+    args.into_iter().flat_map(answer).collect()
 }
 
 #[test]

@@ -10,9 +10,14 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("bootstrap", include_str!("../../../docs/schema/bootstrap.schema.json")),
     ("cat", include_str!("../../../docs/schema/cat.schema.json")),
     ("dht", include_str!("../../../docs/schema/dht.schema.json")),
+    ("diff", include_str!("../../../docs/schema/diff.schema.json")),
+    ("log", include_str!("../../../docs/schema/log.schema.json")),
     ("packages", include_str!("../../../docs/schema/packages.schema.json")),
     ("peers", include_str!("../../../docs/schema/peers.schema.json")),
     ("reputation", include_str!("../../../docs/schema/reputation.schema.json")),
+    ("status", include_str!("../../../docs/schema/status.schema.json")),
+    ("verify", include_str!("../../../docs/schema/verify.schema.json")),
+    ("why", include_str!("../../../docs/schema/why.schema.json")),
     ("snapshot", include_str!("../../../docs/snapshot.schema.json")),
 ];
 
