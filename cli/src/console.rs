@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, show};
 
 /// When to colour words. A colour never says what the word does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -90,6 +90,14 @@ impl Console {
     /// If it cannot be written; a [quiet](Failure::is_quiet) one if nobody reads any more.
     pub fn line(&mut self, text: impl fmt::Display) -> Result<(), Failure> {
         writeln!(self.out, "{text}").map_err(cannot_write)
+    }
+
+    /// A fact under its label, wrapped to the width.
+    ///
+    /// # Errors
+    /// As [`line`](Self::line).
+    pub fn fact(&mut self, label: &str, text: &str) -> Result<(), Failure> {
+        self.line(show::labelled(label, text, self.width))
     }
 
     /// Data as they are, without a line end.

@@ -69,7 +69,7 @@ impl fmt::Display for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = match error.kind() {
-            ErrorKind::Invalid | ErrorKind::Limit => 2,
+            ErrorKind::Invalid | ErrorKind::Limit | ErrorKind::NoStore => 2,
             ErrorKind::Io | ErrorKind::Full | ErrorKind::Degraded => 4,
             ErrorKind::Locked => 5,
             ErrorKind::NewerVersion => 6,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A live store changes under its reader: what looks damaged is looked at again this often.
-const ATTEMPTS: u32 = 5;
+pub(crate) const ATTEMPTS: u32 = 5;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is on disk, read without a lock and without changing anything.
@@ -47,7 +47,7 @@ pub fn inspect(state_file: impl AsRef<Path>) -> Result<Inspection, Error> {
 
 fn examine(options: &Builder) -> Result<Recovered, Error> {
     let places = Places::new(&options.state_file);
-    examine_patiently(options.vfs.as_ref(), &places, options.limits)
+    examine_patiently(options.vfs.as_ref(), &places, options.limits, ATTEMPTS)
 }
 
 /// What an opening would find and recover. A live store may change while it is read: what looks
@@ -56,6 +56,7 @@ pub(crate) fn examine_patiently(
     vfs: &dyn Vfs,
     places: &Places,
     limits: Limits,
+    attempts: u32,
 ) -> Result<Recovered, Error> {
     let mut attempt = 1;
     loop {
@@ -64,7 +65,7 @@ pub(crate) fn examine_patiently(
             |error| error.kind() == ErrorKind::Io,
             |recovered| recovered.report.is_damaged(),
         );
-        if in_doubt && attempt < ATTEMPTS {
+        if in_doubt && attempt < attempts {
             attempt = attempt.saturating_add(1);
             std::thread::sleep(ATTEMPT_PAUSE);
             continue;

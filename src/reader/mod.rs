@@ -22,7 +22,7 @@ use crate::{
     Error, Lsn, StoreId, View,
     persistence::{
         holder::{self, Holder},
-        inspect::examine_patiently,
+        inspect::{ATTEMPTS, examine_patiently},
     },
     recovery::{
         Recovered,
@@ -47,6 +47,7 @@ pub struct ReadOptions {
     state_file: PathBuf,
     limits: Limits,
     vfs: Arc<dyn Vfs>,
+    attempts: u32,
 }
 
 impl ReadOptions {
@@ -62,13 +63,20 @@ impl ReadOptions {
         self
     }
 
+    /// How often to look at most before something is called damaged (default 5, 20 ms apart). Once
+    /// is enough where nobody writes.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
     /// Reads the store.
     ///
     /// # Errors
     /// As for [`Reader::open`].
     pub fn open(self) -> Result<Reader, Error> {
         let places = Places::new(&self.state_file);
-        let recovered = examine_patiently(self.vfs.as_ref(), &places, self.limits)?;
+        let recovered = examine_patiently(self.vfs.as_ref(), &places, self.limits, self.attempts)?;
         if recovered.report.outcome == Outcome::FirstRun {
             return Err(log::no_store(&places));
         }
@@ -146,6 +154,7 @@ impl Reader {
             state_file: state_file.as_ref().to_owned(),
             limits: Limits::default(),
             vfs: Arc::new(OsVfs),
+            attempts: ATTEMPTS,
         }
     }
 

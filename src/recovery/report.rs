@@ -59,7 +59,8 @@ pub struct Finding {
 /// The report of one recovery.
 ///
 /// A damaged store is not an error: the store opens with everything that verifies, and this says
-/// what was lost. [`Display`](fmt::Display) gives one line, or one more for each finding.
+/// what was lost. [`Display`](fmt::Display) gives one line; with findings one more for each, and
+/// one that names the page about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoveryReport {
@@ -249,6 +250,9 @@ impl fmt::Display for RecoveryReport {
             if let Some(kept) = &finding.quarantined {
                 write!(f, ", kept in {}", kept.display())?;
             }
+        }
+        if !self.findings.is_empty() {
+            f.write_str("\n  docs/troubleshooting.md says what each label means and what to do")?;
         }
         Ok(())
     }

@@ -61,8 +61,8 @@ struct RowJson {
 }
 
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
-    let found = source.inspect(console)?;
-    let state = found.view.state();
+    let found = source.reader(console)?;
+    let state = found.view().state();
     let only = args.peer.as_ref();
     let only = only.map(|query| pick::find_peer(query, state.bans().map(|(key, _)| key)));
     let only = only.transpose()?;
@@ -94,7 +94,7 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
                 ban: BanJson::new(ban, console.now),
             })
             .collect();
-        let lsn = found.view.lsn().get();
+        let lsn = found.view().lsn().get();
         json::document(console, "bans", &Document { lsn, total, matching, bans })?;
         return Ok(Exit::Done);
     }

@@ -23,12 +23,12 @@ struct Document {
 }
 
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
-    let found = source.inspect(console)?;
-    let nodes = found.view.state().bootstrap_nodes();
+    let found = source.reader(console)?;
+    let nodes = found.view().state().bootstrap_nodes();
     let total = nodes.len();
     let nodes = args.slice.of(nodes.iter().map(|node| node.to_string()).collect::<Vec<_>>());
     if args.json {
-        let lsn = found.view.lsn().get();
+        let lsn = found.view().lsn().get();
         json::document(console, "bootstrap", &Document { lsn, total, bootstrap_nodes: nodes })?;
         return Ok(Exit::Done);
     }

@@ -60,8 +60,8 @@ struct RowJson {
 }
 
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
-    let found = source.inspect(console)?;
-    let state = found.view.state();
+    let found = source.reader(console)?;
+    let state = found.view().state();
     if let Some(key) = &args.get {
         let entry = state.dht_entry(key).ok_or_else(|| {
             Failure::negative(format!("the DHT has no entry {:?}", show::text(key)))
@@ -92,7 +92,7 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
                 stored_at: json::seen(entry.stored_at.into()),
             })
             .collect();
-        let lsn = found.view.lsn().get();
+        let lsn = found.view().lsn().get();
         json::document(console, "dht", &Document { lsn, total, matching, entries })?;
         return Ok(Exit::Done);
     }

@@ -5,12 +5,24 @@
 
 mod bans;
 mod bootstrap;
+mod cat;
+mod change;
 mod dht;
+mod diff;
+mod document;
+mod fields;
+pub mod health;
+mod log;
 mod packages;
 mod peers;
 mod reputation;
 mod rows;
+pub mod schema;
 mod source;
+mod status;
+mod timeline;
+pub mod verify;
+mod why;
 
 use std::path::PathBuf;
 
@@ -41,6 +53,14 @@ pub struct Globals {
 /// A command that reads.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Tell on one screen how the store is
+    Status(status::Args),
+    /// Read every byte, and say what the files prove
+    Verify(verify::Args),
+    /// Show the journal, record by record
+    Log(log::Args),
+    /// Tell what changed the reputation of a peer, or banned it
+    Why(why::Args),
     /// List the peers, with score, address and what they say of themselves
     Peers(peers::Args),
     /// List how the peers behaved
@@ -53,6 +73,12 @@ pub enum Command {
     Bootstrap(bootstrap::Args),
     /// List the bans
     Bans(bans::Args),
+    /// Print the whole state as JSON, also as it was
+    Cat(cat::Args),
+    /// Tell what is different between two states
+    Diff(diff::Args),
+    /// Print the JSON Schema of an answer
+    Schema(schema::Args),
 }
 
 /// How a command ended that could do its work.
@@ -85,12 +111,19 @@ impl Exit {
 pub fn run(command: &Command, globals: &Globals, console: &mut Console) -> Result<Exit, Failure> {
     let source = Source::new(globals.store.clone());
     let done = match command {
+        Command::Status(args) => status::run(args, &source, console),
+        Command::Verify(args) => verify::run(args, &source, console),
+        Command::Log(args) => log::run(args, &source, console),
+        Command::Why(args) => why::run(args, &source, console),
         Command::Peers(args) => peers::run(args, &source, console),
         Command::Reputation(args) => reputation::run(args, &source, console),
         Command::Dht(args) => dht::run(args, &source, console),
         Command::Packages(args) => packages::run(args, &source, console),
         Command::Bootstrap(args) => bootstrap::run(args, &source, console),
         Command::Bans(args) => bans::run(args, &source, console),
+        Command::Cat(args) => cat::run(args, &source, console),
+        Command::Diff(args) => diff::run(args, &source, console),
+        Command::Schema(args) => schema::run(args, console),
     };
     let flushed = console.flush();
     let exit = done?;

@@ -62,8 +62,8 @@ struct RowJson {
 }
 
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
-    let found = source.inspect(console)?;
-    let state = found.view.state();
+    let found = source.reader(console)?;
+    let state = found.view().state();
     if let Some(id) = &args.get {
         let entry = state.package(id).ok_or_else(|| {
             Failure::negative(format!("the cache has no package {:?}", show::text(id)))
@@ -97,7 +97,7 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
                 expired: expires(entry) < console.now,
             })
             .collect();
-        let lsn = found.view.lsn().get();
+        let lsn = found.view().lsn().get();
         json::document(console, "packages", &Document { lsn, total, matching, packages })?;
         return Ok(Exit::Done);
     }

@@ -91,8 +91,8 @@ struct Row<'a> {
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
     let since = args.since.as_deref().map(|text| pick::parse_time(text, console.now));
     let since = since.transpose().map_err(Failure::usage)?;
-    let found = source.inspect(console)?;
-    let state = found.view.state();
+    let found = source.reader(console)?;
+    let state = found.view().state();
     let only = args.peer.as_ref().map(|query| known(query, state)).transpose()?;
     let mut rows: Vec<Row<'_>> = state
         .peers()
@@ -112,7 +112,7 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
     if args.form.json {
         let peers = rows.iter().map(|row| PeerJson::new(row.key, row.entry, row.ban, console.now));
         let peers = peers.collect();
-        let lsn = found.view.lsn().get();
+        let lsn = found.view().lsn().get();
         json::document(console, "peers", &Document { lsn, total, matching, peers })?;
         return Ok(Exit::Done);
     }

@@ -74,8 +74,8 @@ struct Row<'a> {
 }
 
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
-    let found = source.inspect(console)?;
-    let state = found.view.state();
+    let found = source.reader(console)?;
+    let state = found.view().state();
     let only = args.peer.as_ref();
     let only = only.map(|query| pick::find_peer(query, state.peers().map(|(key, _)| key)));
     let only = only.transpose()?;
@@ -100,7 +100,7 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
                 known: ReputationJson::new(row.known),
             })
             .collect();
-        let lsn = found.view.lsn().get();
+        let lsn = found.view().lsn().get();
         json::document(console, "reputation", &Document { lsn, total, matching, reputation })?;
         return Ok(Exit::Done);
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use peer_journal::{Inspection, Outcome, inspect};
+use peer_journal::{Journal, Reader};
 
 use crate::{console::Console, failure::Failure, store};
 
@@ -33,19 +33,31 @@ impl Source {
         store::locate(self.given.as_deref())
     }
 
-    /// What the store holds. Damage is noted on standard error, since the rows tell nothing of it.
+    /// The store, read. Damage is noted on standard error, since rows tell nothing of it.
     ///
     /// # Errors
     /// If there is no store, or it cannot be read.
-    pub(super) fn inspect(&self, console: &mut Console) -> Result<Inspection, Failure> {
-        let path = self.path()?;
-        let found = inspect(&path)?;
-        if found.report.outcome == Outcome::FirstRun {
-            return Err(Failure::usage(format!("there is no store at {}", path.display())));
-        }
-        if found.report.is_damaged() {
+    pub(super) fn reader(&self, console: &mut Console) -> Result<Reader, Failure> {
+        let reader = self.read()?;
+        if reader.report().is_damaged() {
             console.note("note: the store is damaged; `peer-journal verify` says where");
         }
-        Ok(found)
+        Ok(reader)
+    }
+
+    /// The same for a command that tells of damage itself.
+    ///
+    /// # Errors
+    /// If there is no store, or it cannot be read.
+    pub(super) fn read(&self) -> Result<Reader, Failure> {
+        Ok(Reader::open(self.path()?)?)
+    }
+
+    /// The records alone, which is quick.
+    ///
+    /// # Errors
+    /// If there is no store, or it cannot be read.
+    pub(super) fn journal(&self) -> Result<Journal, Failure> {
+        Ok(Journal::open(self.path()?)?)
     }
 }

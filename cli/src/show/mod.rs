@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use peer_journal::state::PeerKey;
+use unicode_width::UnicodeWidthStr;
 
 /// Characters of an id that are shown: the last ones, since all Ed25519 ids begin alike.
 const ID_CHARS: usize = 8;
@@ -30,7 +31,8 @@ pub fn text(foreign: &str) -> String {
     let mut safe = String::with_capacity(foreign.len() + 16);
     for c in foreign.chars() {
         if is_hostile(c) {
-            safe.extend(c.escape_default());
+            // Writing into a string cannot fail.
+            write!(safe, "<U+{:04X}>", u32::from(c)).unwrap_or_default();
         } else {
             safe.push(c);
         }
@@ -155,6 +157,42 @@ pub fn score(score: f64) -> String {
     format!("{score:.2}")
 }
 
+/// A label of at most nine characters and a text that is wrapped beside it.
+#[must_use]
+pub fn labelled(label: &str, text: &str, width: Option<usize>) -> String {
+    const INDENT: usize = 10;
+    let mut lines = format!("{label:<INDENT$}");
+    let mut column = INDENT;
+    let room = width.unwrap_or(usize::MAX);
+    for word in text.split(' ') {
+        let wide = visible_width(word);
+        if column > INDENT {
+            if column.saturating_add(1 + wide) > room {
+                lines.push('\n');
+                lines.extend(std::iter::repeat_n(' ', INDENT));
+                column = INDENT;
+            } else {
+                lines.push(' ');
+                column += 1;
+            }
+        }
+        lines.push_str(word);
+        column += wide;
+    }
+    lines
+}
+
+/// Columns that a word takes, its colours not counted.
+fn visible_width(word: &str) -> usize {
+    let mut rest = word;
+    let mut width = 0;
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        width += before.width();
+        rest = after.split_once('m').map_or("", |(_, after)| after);
+    }
+    width + rest.width()
+}
+
 /// Items with commas between them.
 pub fn list(items: impl IntoIterator<Item = impl fmt::Display>) -> String {
     let mut text = String::new();
@@ -173,12 +211,23 @@ mod tests {
     #[test]
     fn text_of_strangers_cannot_move_the_cursor_or_turn_the_line_around() {
         assert_eq!(text("kubo/0.41 \u{e9}"), "kubo/0.41 \u{e9}");
-        assert_eq!(text("a\u{1b}]0;x\u{7}b\r\n"), "a\\u{1b}]0;x\\u{7}b\\r\\n");
-        assert_eq!(text("\u{202e}live\u{2066}\u{9b}"), "\\u{202e}live\\u{2066}\\u{9b}");
-        assert_eq!(text("zero\u{200b}width"), "zero\\u{200b}width");
+        assert_eq!(text("a\u{1b}]0;x\u{7}b\r\n"), "a<U+001B>]0;x<U+0007>b<U+000D><U+000A>");
+        assert_eq!(text("\u{202e}live\u{2066}\u{9b}"), "<U+202E>live<U+2066><U+009B>");
+        assert_eq!(text("zero\u{200b}width"), "zero<U+200B>width");
         assert_eq!(head("abcdef", 3), "abc\u{2026}");
         assert_eq!(head("abc", 3), "abc");
-        assert_eq!(head("\u{1b}\u{1b}\u{1b}", 1), "\\u{1b}\u{2026}");
+        assert_eq!(head("\u{1b}\u{1b}\u{1b}", 1), "<U+001B>\u{2026}");
+    }
+
+    #[test]
+    fn a_labelled_text_is_wrapped_beside_its_label() {
+        let text = "\u{1b}[32mOK\u{1b}[0m: all of it verifies";
+        assert_eq!(labelled("verdict", text, None), format!("verdict   {text}"));
+        assert_eq!(
+            labelled("verdict", text, Some(24)),
+            "verdict   \u{1b}[32mOK\u{1b}[0m: all of it\n          verifies"
+        );
+        assert_eq!(labelled("a", "long-word x", Some(12)), "a         long-word\n          x");
     }
 
     #[test]

@@ -194,7 +194,8 @@ fn shrink(widths: &mut [Option<usize>], least: impl Fn(usize) -> usize, room: us
 }
 
 /// The text within so many columns; what is cut ends with a mark.
-fn cut(text: &str, width: usize) -> String {
+#[must_use]
+pub fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }

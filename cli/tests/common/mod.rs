@@ -1,5 +1,6 @@
 //! A store whose every row is known, and the command run on it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
+#![allow(clippy::indexing_slicing, clippy::string_slice, clippy::panic)]
 
 use std::{
     path::{Path, PathBuf},
@@ -90,25 +91,34 @@ impl Fixture {
         runtime.block_on(store.close()).unwrap();
     }
 
-    pub(crate) fn journal(&self) -> PathBuf {
-        self.state_file.with_extension("journal")
+    /// A closed store with these records, made durable together.
+    pub(crate) fn write_at_once(&self, history: &[(i64, Vec<Change>)]) {
+        let store = P2PStatePersistence::builder(&self.state_file).clock(now).open().unwrap();
+        for (_, changes) in history {
+            store.append_batch(changes.clone()).unwrap();
+        }
+        drop(store);
     }
 
-    /// The segments in the order of their names.
-    pub(crate) fn segments(&self) -> Vec<PathBuf> {
-        let mut found: Vec<PathBuf> = std::fs::read_dir(self.journal())
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "wal"))
-            .collect();
-        found.sort();
-        found
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.state_file.with_extension("journal")
     }
 
     /// Runs the command on this store.
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
         run(&[&["--store", self.state_file.to_str().unwrap()], args].concat())
     }
+}
+
+/// The segments of a journal folder in the order of their names.
+pub(crate) fn segments(journal: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(journal)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wal"))
+        .collect();
+    found.sort();
+    found
 }
 
 /// What a command printed and how it ended.
@@ -170,6 +180,26 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
             std::fs::copy(&path, &target).unwrap();
         }
     }
+}
+
+/// Flips a bit in the payload of one record.
+pub(crate) fn break_record(folder: &Path, lsn: u64) {
+    for path in segments(&folder.join("p2p-state.journal")) {
+        let mut bytes = std::fs::read(&path).unwrap();
+        let mut start = 96;
+        // The lengths lead from record to record; a byte of zero is no kind.
+        while let Some(head) = bytes.get(start..start + 16).filter(|head| head[7] != 0) {
+            let len = u32::from_le_bytes([head[4], head[5], head[6], 0]) as usize;
+            let is_seal = head[7] == 2;
+            if u64::from_le_bytes(head[8..16].try_into().unwrap()) == lsn && !is_seal {
+                bytes[start + 20] ^= 1;
+                std::fs::write(&path, bytes).unwrap();
+                return;
+            }
+            start += 20 + len;
+        }
+    }
+    panic!("no segment has a record {lsn}");
 }
 
 fn seen(number: u64, minutes: i64, addresses: &[&str]) -> Change {

@@ -237,9 +237,9 @@ fn first_opening(
 /// After a power cut: the same state, and nothing more is lost. After a snapshot: nothing is left
 /// to complain about.
 ///
-/// But for two kinds of files: one that was renamed keeps its name until a compaction removes it, and
-/// one whose header states forged numbers may never be removed. What was found of those is found
-/// again.
+/// But for two kinds of files: one that was renamed keeps its name until a compaction removes it,
+/// and one whose header states forged numbers may never be removed. What was found of those is
+/// found again.
 fn later_openings(
     disk: &SimDisk,
     kept: &Kept,

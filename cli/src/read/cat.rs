@@ -1,0 +1,50 @@
+//! `cat`: the whole state as JSON.
+
+use chrono::{DateTime, Utc};
+use peer_journal::{Reader, View};
+use serde::Serialize;
+
+use super::{Exit, Source, document::Rows};
+use crate::{
+    console::Console,
+    failure::Failure,
+    json,
+    pick::{self, When},
+};
+
+/// Options of `cat`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// As of this record or time, for example 1234, 2h or 2026-03-01T12:00:00Z
+    #[arg(long, value_name = "LSN|TIME")]
+    at: Option<String>,
+    /// Nothing else can be printed; taken so that every command has it
+    #[arg(long, hide = true)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    lsn: u64,
+    #[serde(flatten)]
+    rows: Rows,
+}
+
+pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
+    let reader = source.reader(console)?;
+    let view = match &args.at {
+        Some(at) => view_at(&reader, at, console.now)?,
+        None => reader.view().clone(),
+    };
+    json::document(console, "cat", &Document { lsn: view.lsn().get(), rows: Rows::of(&view) })?;
+    Ok(Exit::Done)
+}
+
+/// The state as of an LSN or time, as people type it.
+pub(super) fn view_at(reader: &Reader, text: &str, now: DateTime<Utc>) -> Result<View, Failure> {
+    let lsn = match pick::parse_when(text, now).map_err(Failure::usage)? {
+        When::Lsn(lsn) => lsn,
+        When::Time(time) => reader.lsn_at(time)?,
+    };
+    Ok(reader.state_at(lsn)?)
+}

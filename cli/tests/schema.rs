@@ -1,0 +1,86 @@
+//! The published schema of each answer: what the tool prints fits it, and what does not is noticed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod common;
+
+use common::{Fixture, end, run};
+use peer_journal_cli::read::schema::SCHEMAS;
+use serde_json::{Value, json};
+
+fn validator(verb: &str) -> jsonschema::Validator {
+    let (_, text) = SCHEMAS.iter().find(|(name, _)| *name == verb).expect("a schema");
+    jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap()
+}
+
+fn complaints(verb: &str, document: &Value) -> Vec<String> {
+    validator(verb).iter_errors(document).map(|error| error.to_string()).collect()
+}
+
+/// Every answer that a command with this name gives here.
+fn answers(fixture: &Fixture, verb: &str) -> Vec<Value> {
+    let ends: Vec<String> = (1..=6).map(end).collect();
+    let args: Vec<Vec<&str>> = match verb {
+        "snapshot" => {
+            let text = std::fs::read_to_string(&fixture.state_file).unwrap();
+            return vec![serde_json::from_str(&text).unwrap()];
+        }
+        "cat" => vec![vec!["cat"], vec!["cat", "--at", "9"]],
+        "bans" => vec![vec!["bans", "--json", "--all"], vec!["bans", "--json"]],
+        "diff" => vec![vec!["diff", "8", "now", "--json"], vec!["diff", "8", "8", "--json"]],
+        "why" => ends.iter().map(|end| vec!["why", end, "--json", "--all"]).collect(),
+        _ => vec![vec![verb, "--json"]],
+    };
+    let answer = |args: Vec<&str>| {
+        let out = fixture.run(&args).out;
+        let stream = serde_json::Deserializer::from_str(&out).into_iter();
+        stream.collect::<Result<Vec<Value>, _>>().unwrap()
+    };
+    args.into_iter().flat_map(answer).collect()
+}
+
+#[test]
+fn every_answer_fits_its_schema_and_names_it() {
+    let fixture = Fixture::market();
+    for (verb, _) in SCHEMAS {
+        let documents = answers(&fixture, verb);
+        assert!(!documents.is_empty(), "{verb}");
+        for document in documents {
+            assert_eq!(complaints(verb, &document), [] as [String; 0], "{verb}: {document:#}");
+            if *verb != "snapshot" {
+                assert_eq!(document["schema"], format!("peer-journal/{verb}/1"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_field_that_is_missing_renamed_or_of_another_type_does_not_fit() {
+    let fixture = Fixture::market();
+    for (verb, _) in SCHEMAS {
+        let whole = answers(&fixture, verb).remove(0);
+        for field in whole.as_object().unwrap().keys() {
+            let mut without = whole.clone();
+            let value = without.as_object_mut().unwrap().remove(field).unwrap();
+            assert_ne!(complaints(verb, &without), [] as [String; 0], "{verb}: no {field}");
+            let mut renamed = without.clone();
+            renamed[format!("{field}s")] = value;
+            assert_ne!(complaints(verb, &renamed), [] as [String; 0], "{verb}: {field}s");
+            without[field] = json!([true]);
+            assert_ne!(complaints(verb, &without), [] as [String; 0], "{verb}: {field} is a list");
+        }
+    }
+}
+
+#[test]
+fn the_tool_prints_its_schemas() {
+    let listed = run(&["schema"]).ok();
+    for (verb, text) in SCHEMAS {
+        assert!(listed.lines().any(|line| line == *verb), "{listed}");
+        assert_eq!(run(&["schema", verb]).ok().trim(), text.trim());
+        let schema: Value = serde_json::from_str(text).unwrap();
+        jsonschema::meta::validate(&schema).unwrap();
+    }
+    let wrong = run(&["schema", "nonsense"]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.err.contains("peers"), "{}", wrong.err);
+}
