@@ -174,8 +174,8 @@ fn a_compaction_that_fails_at_any_step_leaves_the_old_files_in_charge() {
     }
 }
 
-/// What has expired is dropped by a record, and for that there may be no room: that is no reason not
-/// to save.
+/// What has expired is dropped by a record, and for that there may be no room: that is no reason
+/// not to save.
 #[test]
 fn a_save_with_a_full_queue_leaves_what_has_expired_for_the_next_one() {
     let disk = SimDisk::new(8);

@@ -227,8 +227,8 @@ fn lesson_05_no_sync_is_skipped() {
     is_there(&disk, lsn, "not awaited");
 }
 
-/// The seal that a close writes is durable: it vouches for the last record, so that the loss of that
-/// one is told.
+/// The seal that a close writes is durable: it vouches for the last record, so that the loss of
+/// that one is told.
 #[test]
 fn lesson_05_a_close_is_durable_too() {
     let disk = SimDisk::new(5);
@@ -324,8 +324,8 @@ fn lesson_06_no_name_is_trusted_before_its_folder_is_synced() {
     assert!(in_doubt > 10, "{in_doubt}");
 }
 
-/// Snapshot before delete, and nothing trusted before it is synced: every prefix of the calls of two
-/// rotations and compactions, in every order that the disk may make of them.
+/// Snapshot before delete, and nothing trusted before it is synced: every prefix of the calls of
+/// two rotations and compactions, in every order that the disk may make of them.
 #[test]
 fn lesson_07_every_prefix_and_every_order_of_rotate_and_compact() {
     let disk = SimDisk::new(7);
