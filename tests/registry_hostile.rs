@@ -327,8 +327,8 @@ fn add_crowd(swarm: &mut Swarm<Hostile>) -> Vec<PeerId> {
     nobodies
 }
 
-/// New addresses, provider records, rubbish for the DHT and for gossip, each so many times. The next
-/// are sent when the DHT has answered the last, so that none is lost on the way.
+/// New addresses, provider records, rubbish for the DHT and for gossip, each so many times. The
+/// next are sent when the DHT has answered the last, so that none is lost on the way.
 async fn spam(swarm: &mut Swarm<Hostile>, victim: PeerId, at: &Multiaddr, packets: u64) {
     let topic = gossipsub::IdentTopic::new("/ggen/packages/v1");
     swarm.behaviour_mut().gossip.subscribe(&topic).unwrap();

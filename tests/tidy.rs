@@ -495,7 +495,8 @@ fn sources(folder: &str) -> Vec<(String, String)> {
         for entry in entries {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                // What a crate of its own has built is not ours.
+                folders.extend((!path.ends_with("target")).then_some(path));
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 sources.push((name_of(&path), text.replace("\r\n", "\n")));

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::format::{Record, RecordKind, Seed, claim, decode_record};
+use super::format::{Record, RecordKind, Seed, claim, decode_record, verified_record};
 use crate::Lsn;
 
 /// A valid record found behind damage is at most this many numbers ahead: a guard against chance.
@@ -104,19 +104,23 @@ pub(crate) fn scan(bytes: &[u8], start: usize, seed: Seed, first_lsn: Lsn) -> Sc
     found
 }
 
-/// The records of a run, in order. The bytes are those that [`scan`] was given, or the same read
-/// again; a record that does not verify any more ends the iteration with `None` as its item.
+/// The records of a run, in order. Without a seed the bytes must be the very buffer that [`scan`]
+/// was given. With one they were read again: a record that does not verify any more ends the
+/// iteration with `None` as its item.
 pub(crate) fn records(
     bytes: &[u8],
     run: Run,
-    seed: Seed,
+    seed: Option<Seed>,
 ) -> impl Iterator<Item = Option<Record<'_>>> {
     let mut offset = run.start;
     std::iter::from_fn(move || {
         if offset >= run.end {
             return None;
         }
-        let record = bytes.get(offset..).and_then(|rest| decode_record(rest, seed));
+        let record = bytes.get(offset..).and_then(|rest| match seed {
+            Some(seed) => decode_record(rest, seed),
+            None => verified_record(rest),
+        });
         offset = match &record {
             Some(record) => offset.saturating_add(record.bytes()),
             None => run.end,
@@ -146,7 +150,7 @@ fn next_record(bytes: &[u8], mut within: Range<usize>, seed: Seed, expected: Lsn
 }
 
 /// Where the bytes end that are not the zeros of a prepared segment's rest.
-pub(crate) fn content_end(bytes: &[u8], start: usize) -> usize {
+fn content_end(bytes: &[u8], start: usize) -> usize {
     let content = bytes.get(start..).unwrap_or_default();
     let len = content.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1));
     // A record may itself end in zeros: give back as many as a valid one could have, by letting the
@@ -312,11 +316,13 @@ mod tests {
     fn records_of_a_run_come_back_in_order() {
         let (bytes, _) = segment(&[1, 2, 3], true);
         let run = scanned(&bytes).runs[0];
-        let lsns: Vec<_> = records(&bytes, run, seed()).map(|r| r.unwrap().lsn.get()).collect();
-        assert_eq!(lsns, [1, 2, 3]);
+        for seed in [None, Some(seed())] {
+            let lsns: Vec<_> = records(&bytes, run, seed).map(|r| r.unwrap().lsn.get()).collect();
+            assert_eq!(lsns, [1, 2, 3]);
+        }
         let mut rotten = bytes.clone();
         rotten[30] ^= 1;
-        let read: Vec<_> = records(&rotten, run, seed()).map(|r| r.is_some()).collect();
+        let read: Vec<_> = records(&rotten, run, Some(seed())).map(|r| r.is_some()).collect();
         assert_eq!(read.last(), Some(&false));
     }
 }

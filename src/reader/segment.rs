@@ -207,7 +207,7 @@ impl Reading<'_> {
             }
             self.hole(expected, run.first.previous(), loaded, run.start, times);
             let mut offset = run.start as u64;
-            for record in records(&loaded.bytes, *run, loaded.seed).flatten() {
+            for record in records(&loaded.bytes, *run, None).flatten() {
                 if record.lsn > self.segment.limit {
                     break;
                 }

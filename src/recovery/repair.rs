@@ -18,10 +18,7 @@ use super::{
 };
 use crate::{
     Error, Lsn,
-    journal::{
-        format::{HEADER_BYTES, Previous, RecordKind, encode_record, seal_payload},
-        scan::content_end,
-    },
+    journal::format::{HEADER_BYTES, Previous, RecordKind, encode_record, seal_payload},
     snapshot::publish::Places,
     vfs::Vfs,
 };
@@ -122,7 +119,7 @@ impl Repair<'_> {
         let bytes = read_segment(self.vfs, &segment.path)
             .map_err(|error| Error::io("cannot read a journal segment", &segment.path, error))?;
         let mut kept = None;
-        for range in copied_ranges(segment, judged, content_end(&bytes, 0)) {
+        for range in copied_ranges(segment, judged, segment.content_end()) {
             let piece = bytes.get(range.clone()).unwrap_or_default();
             if piece.is_empty() {
                 continue;

@@ -115,7 +115,7 @@ impl P2PConfig {
         for node in &self.bootstrap_nodes {
             if let Some(fault) = shape_fault(node) {
                 let what = format!("the bootstrap node {node} cannot be dialled: {fault}");
-                return Err(Error::invalid(what).next("correct P2PConfig::bootstrap_nodes"));
+                return Err(Error::invalid(what).next("correct the list of bootstrap nodes"));
             }
         }
         Ok(())

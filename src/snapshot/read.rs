@@ -8,10 +8,7 @@ use super::{
 };
 use crate::{
     Lsn, StoreId,
-    state::{
-        Address, Change, GeoLocation, Limits, P2PState, PeerKey, Reputation, State, Time,
-        limits::ADDRESS_BYTES_MAX,
-    },
+    state::{Change, GeoLocation, Limits, P2PState, Reputation, State, limits::ADDRESS_BYTES_MAX},
 };
 
 /// Largest snapshot that is read into memory.
@@ -240,21 +237,17 @@ fn load(document: Document<'_>, meta: Option<Meta>, limits: Limits) -> Loaded {
         put(reputation_set(row));
     }
     for row in document.dht_entries {
-        put(Change::DhtPut {
-            key: boxed(row.key),
-            value: row.value.0.into(),
-            at: row.stored_at.into(),
-        });
+        put(Change::DhtPut { key: boxed(row.key), value: row.value.0, at: row.stored_at.0 });
     }
     for row in document.package_cache {
         put(Change::PackageCached {
             id: boxed(row.package_id),
-            data: row.package_data.0.into(),
-            at: row.cached_at.into(),
+            data: row.package_data.0,
+            at: row.cached_at.0,
         });
     }
     // One by one where the whole list is refused: one node too many must not cost all of them.
-    let nodes: Vec<Box<str>> = document.bootstrap_nodes.into_iter().map(boxed).collect();
+    let nodes = document.bootstrap_nodes;
     let refused = limits.bootstrap_nodes < nodes.len()
         || nodes.iter().any(|node| node.len() > ADDRESS_BYTES_MAX);
     if refused {
@@ -264,15 +257,15 @@ fn load(document: Document<'_>, meta: Option<Meta>, limits: Limits) -> Loaded {
     }
     for row in document.bans {
         put(Change::Banned {
-            peer: PeerKey::from_text(&row.peer_id),
-            at: row.banned_at.into(),
-            until: row.until.into(),
+            peer: row.peer_id.0,
+            at: row.banned_at.0,
+            until: row.until.0,
             reason: boxed(row.reason),
             source: boxed(row.source),
         });
     }
     for row in document.profiles {
-        let peer = PeerKey::from_text(&row.peer_id);
+        let peer = row.peer_id.0;
         if row.verified {
             put(Change::PeerVerified { peer: peer.clone(), verified: true });
         }
@@ -280,28 +273,28 @@ fn load(document: Document<'_>, meta: Option<Meta>, limits: Limits) -> Loaded {
             put(Change::PeerProfiled {
                 peer,
                 agent: row.agent.map(boxed),
-                protocols: row.protocols.into_iter().map(boxed).collect(),
+                protocols: row.protocols,
             });
         }
     }
     Loaded { state, meta, skipped }
 }
 
-fn peer_set(row: PeerRow<'_>) -> Change {
+fn peer_set(row: PeerRow) -> Change {
     Change::PeerSet {
-        peer: PeerKey::from_text(&row.peer_id),
-        last_seen: row.last_seen.into(),
-        addresses: row.addresses.iter().map(|address| Address::from_text(address)).collect(),
+        peer: row.peer_id.0,
+        last_seen: row.last_seen.0,
+        addresses: row.addresses.into_iter().map(|address| address.0).collect(),
     }
 }
 
 fn reputation_set(row: ReputationRow<'_>) -> Change {
     Change::ReputationSet {
-        peer: PeerKey::from_text(&row.peer_id),
+        peer: row.peer_id.0,
         reputation: Reputation {
             successful_retrievals: row.successful_retrievals,
             failed_retrievals: row.failed_retrievals,
-            last_seen: Time::from(row.last_seen),
+            last_seen: row.last_seen.0,
             avg_response_time_ms: row.avg_response_time_ms,
             location: row.location.map(|location: LocationRow<'_>| {
                 Box::new(GeoLocation {

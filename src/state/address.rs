@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
 use multiaddr::{Multiaddr, Protocol};
 use serde::{Deserialize, Serialize};
 
-use super::{bytes, text};
+use super::{bytes, plain, text};
 
 /// Where a peer can be reached.
 ///
@@ -27,6 +27,9 @@ impl Address {
     /// The address of a row: any text will do, the empty one too.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
+        if let Some(bytes) = plain::parse(text) {
+            return Self(Repr::Binary(bytes.as_slice().into()));
+        }
         let binary = text::parse_multiaddr(text).ok().filter(|address| address.to_string() == text);
         Self(match binary {
             Some(address) => Repr::Binary(address.as_ref().into()),
@@ -131,6 +134,14 @@ impl AddressRef<'_> {
             Some(text) => Repr::Text(text.into()),
             None => Repr::Binary(self.bytes.into()),
         })
+    }
+
+    /// Appends the text that [`Display`](fmt::Display) writes.
+    pub(crate) fn push_text(self, text: &mut String) {
+        let pushed = (!self.is_text).then(|| plain::push_text(self.bytes, text)).flatten();
+        if pushed.is_none() {
+            text.push_str(&self.to_string());
+        }
     }
 
     fn text(&self) -> Option<Cow<'_, str>> {

@@ -36,9 +36,13 @@ impl PeerKey {
     /// The key of a row: any text will do, the empty one too.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
+        // Base58 has one text for any bytes, so these bytes are written as the text was.
+        let decoded = base58::decode(text);
+        if let Some(usual) = decoded.and_then(|bytes| usual(bytes.as_slice())) {
+            return Self(usual);
+        }
         // Base58 takes quadratic time, so text that is no id by its length is not tried.
         let bytes = (text.len() <= PEER_ID_BYTES_MAX).then(|| bs58::decode(text).into_vec().ok());
-        // Base58 has one text for any bytes, so it is the bytes that must be written as they were.
         let id = bytes
             .flatten()
             .and_then(|bytes| PeerId::from_bytes(&bytes).ok().filter(|id| id.to_bytes() == bytes));
@@ -119,6 +123,14 @@ impl TryFrom<Repr> for PeerKey {
             plain => Self(plain),
         })
     }
+}
+
+/// The bytes of a peer id of one of the two usual kinds.
+fn usual(bytes: &[u8]) -> Option<Repr> {
+    let digest = bytes.strip_prefix(&SHA256).and_then(|digest| digest.try_into().ok());
+    let key = bytes.strip_prefix(&IDENTITY).and_then(|bytes| bytes.strip_prefix(&ED25519));
+    let key = key.and_then(|key| key.try_into().ok());
+    key.map(Repr::Ed25519).or(digest.map(Repr::Sha256))
 }
 
 fn ed25519_bytes(key: &[u8; 32]) -> Vec<u8> {

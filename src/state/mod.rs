@@ -16,6 +16,7 @@ mod difference;
 mod entry;
 mod key;
 pub mod limits;
+mod plain;
 mod rows;
 mod table;
 #[cfg(test)]
@@ -31,6 +32,8 @@ pub use rows::{
 };
 
 pub use text::{multiaddr_to_string, peer_id_to_string, string_to_multiaddr, string_to_peer_id};
+
+pub(crate) use text::push_decimal;
 
 pub use key::PeerKey;
 

@@ -40,7 +40,7 @@ pub fn scan_segment(input: &[u8]) -> Checked {
     for run in &found.runs {
         ensure!(run.first > before, "run {run:?} goes back behind {before}");
         let mut last = run.first.previous();
-        for record in records(&bytes, *run, seed) {
+        for record in records(&bytes, *run, Some(seed)) {
             let record = record.ok_or("a record of a run does not verify again")?;
             ensure!(record.lsn == last.next(), "lsn {} after {last} in a run", record.lsn);
             last = record.lsn;
