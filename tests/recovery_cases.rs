@@ -46,8 +46,10 @@ fn opened(disk: &SimDisk, label: Verdict, outcome: Outcome) -> RecoveryReport {
         }
     }
     for finding in report.findings.iter().filter(|finding| finding.quarantined.is_some()) {
-        let is_moved = disk.read(&finding.path).is_err();
-        assert_eq!(crashed.read(&finding.path).is_err(), is_moved, "`{label}` is back");
+        // A new snapshot may be on its way to that name.
+        let as_before =
+            |disk: &SimDisk| disk.read(&finding.path).ok().as_ref() == before.get(&finding.path);
+        assert!(as_before(disk) || !as_before(&crashed), "`{label}` is back");
     }
     drop(store);
     let again = builder(disk).open().unwrap();
@@ -132,12 +134,15 @@ fn nothing_is_read_before_it_is_durable() {
     assert!(faults.len() >= 7, "{faults:?}");
     for fault in faults {
         let disk = known.disk.fork();
-        let reads = disk.count(Op::Read);
+        let before = disk.faults_hit();
         disk.fail(fault.clone());
+        // A look into a segment or a snapshot would be a second hit.
+        disk.fail(Fault::new(Op::Read).path(".wal").forever());
+        disk.fail(Fault::new(Op::Read).path(".json").forever());
         let error = builder(&disk).open().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io, "{fault:?}: {error:#}");
-        assert_eq!(disk.faults_hit(), 1, "{fault:?}");
-        assert_eq!(disk.count(Op::Read), reads, "{fault:?}: something was read");
+        assert_eq!(disk.faults_hit(), before + 1, "{fault:?}: {error:#}");
+        assert!(error.to_string().contains("cannot sync"), "{fault:?}: {error:#}");
     }
 }
 
