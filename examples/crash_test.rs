@@ -57,7 +57,7 @@ impl Ledger {
             Promise::Ban(peer) => view.ban(peer, chrono::Utc::now()).is_some(),
             Promise::Credit(peer, packages) => {
                 let reputation = view.peer(peer).and_then(|entry| entry.reputation.as_ref());
-                reputation.is_some_and(|found| found.packages_provided as u64 >= *packages)
+                reputation.is_some_and(|found| found.packages_provided >= *packages)
             }
         })
     }

@@ -260,8 +260,8 @@ mutant records-behind-a-seal-count src/journal/scan.rs \
     'let next = if found.seal.is_some() {' \
     'let next = if false {'
 mutant stale-numbers-count src/journal/scan.rs \
-    'let leap = record.lsn.get().checked_sub(smallest.get())?;' \
-    'let leap = record.lsn.get().saturating_sub(smallest.get());'
+    'let leap = lsn.get().checked_sub(smallest.get())?;' \
+    'let leap = lsn.get().saturating_sub(smallest.get());'
 mutant snapshot-not-read-back src/snapshot/publish.rs \
     'if (offset, hasher.finalize()) != (len, crc) {' \
     'if (offset, hasher.finalize()) != (len, crc) && false {'
@@ -339,8 +339,15 @@ mutant batch-torn-apart src/state/batch.rs \
     'let mut next = self.clone();' \
     'for change in changes { self.apply(change)?; } let mut next = self.clone();'
 mutant closing-seal-missing src/persistence/commit.rs \
-    'result.and_then(|()| self.finish())' \
-    'result.and_then(|()| if self.last_segment == 0 { self.finish() } else { Ok(()) })'
+    'self.commit(work)?;
+        }
+        self.finish()' \
+    'self.commit(work)?;
+        }
+        if self.last_segment == 0 { self.finish() } else { Ok(()) }'
+mutant close-never-gives-up src/persistence/commit.rs \
+    'self.commit(work)?;' \
+    'let _given_up = self.commit(work);'
 mutant close-does-not-drain src/persistence/queue.rs \
     'let due = inner.closing
                 || self.progress.is_demanded()' \
