@@ -33,6 +33,8 @@ pub enum ErrorKind {
     /// The records asked for were compacted away: take a [`View`](crate::View) and follow from its
     /// LSN.
     Compacted,
+    /// There is no store at this path: name the right state file. Nothing was made.
+    NoStore,
     /// No peer did what was asked, or none in time: check the connection and the peers, then try
     /// again.
     Network,
@@ -53,6 +55,7 @@ impl ErrorKind {
             Self::NewerVersion => "newer version",
             Self::Closed => "closed",
             Self::Compacted => "compacted",
+            Self::NoStore => "no store",
             Self::Network => "network",
         }
     }

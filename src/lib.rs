@@ -36,6 +36,8 @@
 //! # Features
 //! - `registry` (default): [`P2PRegistry`], a libp2p node built on the store, and the
 //!   [adapters](registry::adapters) that let any other libp2p program use it.
+//! - `dns` (default, brings `registry`): the node looks up addresses with a name, such as
+//!   `/dns4/example.org/tcp/4001` and `/dnsaddr/example.org`. Pure Rust.
 //! - `testing`: a simulated disk that loses what was not synced, for tests of programs that use
 //!   the store.
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
@@ -50,7 +52,13 @@ mod snapshot;
 
 mod recovery;
 
+mod history;
+
 mod persistence;
+
+mod reader;
+
+mod mend;
 
 #[cfg(feature = "registry")]
 pub mod registry;
@@ -63,20 +71,26 @@ pub use multiaddr::Multiaddr;
 
 pub use error::{Error, ErrorKind, MarketplaceError, Result};
 pub use ids::{Lsn, StoreId};
+pub use mend::{RepairPlan, repair, repair_plan};
 pub use persistence::{
-    Ack, Builder, Changes, Inspection, P2PStatePersistence, Recorded, Status, View, inspect,
-    seal_snapshot,
+    Ack, Builder, Changes, Holder, Inspection, P2PStatePersistence, Recorded, Status, View,
+    inspect, seal_snapshot,
+};
+pub use reader::{
+    Checksums, Damage, FileKind, FileReport, Follow, Journal, Log, LogRecord, Proof, Quarantined,
+    ReadOptions, Reader, SnapshotInfo, diff,
 };
 pub use recovery::{
     OnDamage,
     plan::LsnRange,
     report::{Finding, Outcome, RecoveryReport},
+    steps::{RepairAction, RepairStep},
     verdict::Verdict,
 };
 #[cfg(feature = "registry")]
 pub use registry::{P2PConfig, P2PRegistry};
 pub use state::{
-    Change, P2PState, SerializedCacheEntry, SerializedDHTEntry, SerializedGeoLocation,
+    Change, Difference, P2PState, SerializedCacheEntry, SerializedDHTEntry, SerializedGeoLocation,
     SerializedPeer, SerializedReputation, multiaddr_to_string, peer_id_to_string,
     string_to_multiaddr, string_to_peer_id,
 };

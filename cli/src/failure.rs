@@ -6,27 +6,57 @@ use peer_journal::{Error, ErrorKind, MarketplaceError};
 
 /// A message, and what kind of failure it is.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub struct Failure {
     code: u8,
+    /// Empty where there is nothing to tell.
     text: String,
 }
 
 impl Failure {
     /// Something was not found, or did not work out.
-    pub(crate) fn negative(text: impl Into<String>) -> Self {
+    pub fn negative(text: impl Into<String>) -> Self {
         Self { code: 1, text: text.into() }
     }
 
-    pub(crate) fn usage(text: impl Into<String>) -> Self {
+    /// The command line asks for something that cannot be.
+    pub fn usage(text: impl Into<String>) -> Self {
         Self { code: 2, text: text.into() }
     }
 
-    pub(crate) fn io(doing: impl fmt::Display, error: io::Error) -> Self {
+    /// The operating system refused a call.
+    #[must_use]
+    pub fn io(doing: impl fmt::Display, error: io::Error) -> Self {
         Self { code: 4, text: format!("{doing}: {error}") }
     }
 
-    pub(crate) fn code(&self) -> ExitCode {
+    /// Ctrl-C: the code that shells give for it.
+    #[must_use]
+    pub fn interrupted() -> Self {
+        Self { code: 130, text: "stopped by Ctrl-C".to_owned() }
+    }
+
+    /// Nobody reads the output any more (`| head`): no failure, and nothing more to do.
+    #[must_use]
+    pub fn reader_gone() -> Self {
+        Self { code: 0, text: String::new() }
+    }
+
+    /// The exit code, as a number.
+    #[must_use]
+    pub fn number(&self) -> u8 {
+        self.code
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
+    }
+
+    /// True if there is nothing to tell.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.text.is_empty()
     }
 }
 

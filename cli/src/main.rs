@@ -3,34 +3,41 @@
 //! Data goes to standard output, everything else to standard error.
 
 mod demo;
-mod failure;
 mod identity;
 mod node;
-mod out;
+mod torture;
 
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use chrono::Utc;
 use clap::{Parser, Subcommand};
+use peer_journal_cli::{
+    console::{self, Console},
+    failure::Failure,
+    out, read,
+};
 use tracing_subscriber::EnvFilter;
-
-use failure::Failure;
 
 const EXIT_CODES: &str =
     "Exit codes: 0 done, 1 finding, 2 usage, 3 unrecoverable, 4 I/O, 5 locked, 6 newer format";
 
 /// A memory for libp2p nodes that survives crashes.
 #[derive(Debug, Parser)]
-#[command(name = "peer-journal", version, about, after_help = EXIT_CODES)]
+#[command(name = "peer-journal", version, about, after_help = EXIT_CODES, max_term_width = 80)]
 struct Cli {
+    #[command(flatten)]
+    globals: read::Globals,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Read(read::Command),
     /// Run a node that remembers, until Ctrl-C or SIGTERM
     Node(Box<node::Args>),
     /// Run five nodes, kill one, cut its power, and count what three stores kept
@@ -49,18 +56,38 @@ enum Command {
         /// The snapshot, for example ~/.ggen/p2p-state.json
         file: PathBuf,
     },
+    Torture(Box<torture::Args>),
     #[command(hide = true)]
     DemoNode(demo::member::Args),
+    #[command(hide = true)]
+    TortureChild(torture::child::Args),
+}
+
+impl Command {
+    /// What is shown of the store's messages: where a command makes disks fail on purpose, nothing.
+    fn log_level(&self) -> &'static str {
+        match self {
+            Self::Torture(args) if args.is_simulated() => "off",
+            // It warns of every lookup before the first peer is known, which is how a node starts.
+            _ => "warn,libp2p_kad=error",
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr();
+    log_to_stderr(cli.command.log_level(), cli.globals.color);
     let done = match cli.command {
-        Command::Node(args) => node::run(*args),
+        Command::Read(command) => return read(&command, &cli.globals),
+        Command::Node(args) => node::run(args.at(cli.globals.store)),
+        _ if cli.globals.store.is_some() => {
+            Err(Failure::usage("this command does not look at a store; leave --store out"))
+        }
         Command::Demo { kill_after } => demo::run(kill_after),
         Command::Seal { file } => seal(&file),
+        Command::Torture(args) => torture::run(&args),
         Command::DemoNode(args) => demo::member::run(&args),
+        Command::TortureChild(args) => torture::child::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,19 +98,32 @@ fn main() -> ExitCode {
     }
 }
 
+/// A command that reads has more than one good end.
+fn read(command: &read::Command, globals: &read::Globals) -> ExitCode {
+    let now = globals.now.unwrap_or_else(Utc::now);
+    let mut console = Console::of_process(globals.color, now);
+    match read::run(command, globals, &mut console) {
+        Ok(exit) => ExitCode::from(exit.number()),
+        Err(failure) => {
+            if !failure.is_quiet() {
+                console.note(format_args!("error: {failure}"));
+            }
+            failure.code()
+        }
+    }
+}
+
 fn seal(file: &Path) -> Result<(), Failure> {
     peer_journal::seal_snapshot(file)?;
     out::line(format_args!("sealed {}", file.display()))
 }
 
-/// `RUST_LOG` chooses what is shown; warnings if it is not set.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr())
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+/// `RUST_LOG` chooses what is shown; `level` is for when it is not set.
+fn log_to_stderr(level: &str, color: console::Color) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(colour)
+        .with_ansi(console::colours_stderr(color))
         .init();
 }

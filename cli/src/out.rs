@@ -2,13 +2,16 @@
 
 use std::{
     fmt,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
 };
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// A line of data. That nobody reads it any more is no failure.
-pub(crate) fn line(text: fmt::Arguments<'_>) -> Result<(), Failure> {
+///
+/// # Errors
+/// If standard output cannot be written for any other reason.
+pub fn line(text: fmt::Arguments<'_>) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
     match written {
@@ -20,7 +23,16 @@ pub(crate) fn line(text: fmt::Arguments<'_>) -> Result<(), Failure> {
 }
 
 /// A line for the person at the terminal.
-pub(crate) fn note(text: fmt::Arguments<'_>) {
+pub fn note(text: fmt::Arguments<'_>) {
     // Where standard error is gone there is nobody to tell.
     writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
+}
+
+/// Says what goes on, on a terminal only; an empty text clears the line.
+pub fn progress(text: &str) {
+    let mut stderr = io::stderr();
+    if stderr.is_terminal() {
+        // Progress that cannot be shown is no reason to stop.
+        write!(stderr, "\r\x1b[2K{text}").ok();
+    }
 }

@@ -1,6 +1,6 @@
 //! The file name of a segment, both directions, nowhere else.
 
-use crate::Lsn;
+use crate::{Lsn, ids::NUMBER_MAX};
 
 /// Number and first LSN of a segment, as its file name states them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +15,8 @@ impl SegmentName {
         let (segment, first_lsn) = name.strip_suffix(".wal")?.split_once('-')?;
         let parsed =
             Self { segment: segment.parse().ok()?, first_lsn: Lsn::new(first_lsn.parse().ok()?) };
-        (parsed.to_string() == name).then_some(parsed)
+        let is_believed = parsed.segment.max(parsed.first_lsn.get()) <= NUMBER_MAX;
+        (is_believed && parsed.to_string() == name).then_some(parsed)
     }
 }
 

@@ -4,16 +4,13 @@
 //! memory: they go to a fresh segment, again and again with growing pauses, until the disk takes
 //! them.
 
-use std::{
-    sync::{Arc, mpsc},
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     preparer::Preparer,
     progress::Progress,
     queue::{Batch, Queue, RotateReply, Work},
+    sync::{mpsc, thread},
 };
 use crate::{
     Error, ErrorKind, Lsn, StoreId,

@@ -6,17 +6,21 @@
 
 use std::{
     path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
 
-use super::{options::Clock, progress::Progress, queue::Queue};
+use super::{
+    options::Clock,
+    progress::Progress,
+    queue::Queue,
+    sync::{
+        AtomicBool, AtomicU64, Instant, Mutex,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+};
 use crate::{
     Error, ErrorKind, Lsn, StoreId,
     journal::{
@@ -26,7 +30,7 @@ use crate::{
     snapshot::{
         Meta,
         name::parse_fallback,
-        publish::{Demote, Places, put_in_place, remove_older_fallbacks, settle},
+        publish::{Demote, Places, Publication, remove_older_fallbacks, settle},
     },
     state::{Change, State},
     vfs::{Vfs, read_full},
@@ -244,7 +248,9 @@ impl Compactor {
         };
         let status = Arc::clone(&self.status);
         let stop = move || status.stop.load(Ordering::Relaxed);
-        let bytes = put_in_place(self.vfs.as_ref(), &self.places, state, &meta, demote, &stop)?;
+        let (vfs, places) = (self.vfs.as_ref(), &self.places);
+        let publication = Publication { vfs, places, state, meta: &meta, demote, stop: &stop };
+        let bytes = publication.put_in_place()?;
         self.published = Some(lsn);
         self.settled = false;
         self.status.set_saved_at(meta.saved_at);
@@ -273,10 +279,12 @@ impl Compactor {
         segments.sort_unstable();
         let names: Vec<_> = segments.iter().map(|(name, _)| *name).collect();
         let deletable = deletable(&names, fallback);
+        // One file that cannot be removed must not keep the others.
+        let mut result = Ok(());
         for (_, path) in segments.iter().filter(|(name, _)| deletable.contains(name)) {
-            self.vfs.remove(path).map_err(|error| failed(path, error))?;
+            result = result.and(self.vfs.remove(path).map_err(|error| failed(path, error)));
         }
-        remove_older_fallbacks(self.vfs.as_ref(), dir, fallback)
+        result.and(remove_older_fallbacks(self.vfs.as_ref(), dir, fallback))
     }
 
     /// What a segment's header says it is: a file that somebody renamed must not be taken for

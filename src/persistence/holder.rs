@@ -41,6 +41,44 @@ pub(super) fn acquire(
     Ok(lock)
 }
 
+/// Who has, or had, a store open: what stands in its `LOCK` file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Its machine. Text from a file: escape it before you show it.
+    pub host: Option<String>,
+    /// When it opened the store.
+    pub since: Option<DateTime<Utc>>,
+    /// True if the lock is held now, false if this text was left behind, `None` if that cannot be
+    /// told without touching the lock: off Linux, or if the text names another machine and the
+    /// lock table of this one does not show the lock.
+    pub is_held: Option<bool>,
+}
+
+/// Reads the `LOCK` file; `None` if there is none. Never touches the lock.
+pub(crate) fn look(vfs: &dyn Vfs, places: &Places) -> Result<Option<Holder>, Error> {
+    let path = places.journal_dir.join(LOCK);
+    let text = match read_file(vfs, &path, HOLDER_BYTES_MAX) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|error| Error::io("cannot read the lock file", &path, error))?,
+    };
+    let text = String::from_utf8_lossy(&text);
+    let field = |name: &str| text.split_whitespace().find_map(|word| word.strip_prefix(name));
+    let pid = field("pid=").and_then(|pid| pid.parse().ok());
+    let host = field("host=").map(str::to_owned);
+    let since = field("since=").and_then(|since| since.parse().ok());
+    let here = gethostname::gethostname();
+    let is_here = host.as_deref().is_none_or(|host| here.to_string_lossy() == host);
+    let is_held = match vfs.is_locked(&path, pid).unwrap_or_default() {
+        // The table of this machine says nothing about another one.
+        Some(false) if !is_here => None,
+        told => told,
+    };
+    Ok(Some(Holder { pid, host, since, is_held }))
+}
+
 fn held(vfs: &dyn Vfs, places: &Places, path: &Path) -> Error {
     let text = read_file(vfs, path, HOLDER_BYTES_MAX).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

@@ -1,17 +1,17 @@
-//! Reading a store without a lock, and sealing a snapshot that was edited by hand.
+//! Reading a store without a lock in one go, and sealing a snapshot that was edited by hand.
 
 use std::{path::Path, time::Duration};
 
-use super::{View, options::Builder};
+use super::{P2PStatePersistence, View, options::Builder};
 use crate::{
-    Error, ErrorKind, StoreId,
+    Error, ErrorKind, Lsn, StoreId,
     recovery::{self, OnDamage, Recovered, report::RecoveryReport},
     snapshot::{
-        publish::{Demote, Places, publish},
+        publish::{Demote, Places, Publication},
         read::{SNAPSHOT_BYTES_MAX, read_unsealed},
     },
     state::{Change, Limits, P2PState},
-    vfs::{OsVfs, read_file},
+    vfs::{OsVfs, Vfs, read_file},
 };
 
 /// A live store changes under its reader: what looks damaged is looked at again this often.
@@ -31,7 +31,8 @@ pub struct Inspection {
 }
 
 /// Reads a store as an opening would recover it, without a lock, a repair or any other change. Safe
-/// on a live store: a record that is just being written is in flight, not damage.
+/// on a live store: a record that is just being written is in flight, not damage. Where there is no
+/// store, that is a first run; [`Reader`](crate::Reader) calls it an error and tells much more.
 ///
 /// # Errors
 /// `Io` if the files cannot be read, `NewerVersion` if they are of a newer version.
@@ -46,10 +47,19 @@ pub fn inspect(state_file: impl AsRef<Path>) -> Result<Inspection, Error> {
 
 fn examine(options: &Builder) -> Result<Recovered, Error> {
     let places = Places::new(&options.state_file);
-    let vfs = options.vfs.as_ref();
+    examine_patiently(options.vfs.as_ref(), &places, options.limits)
+}
+
+/// What an opening would find and recover. A live store may change while it is read: what looks
+/// damaged is read again.
+pub(crate) fn examine_patiently(
+    vfs: &dyn Vfs,
+    places: &Places,
+    limits: Limits,
+) -> Result<Recovered, Error> {
     let mut attempt = 1;
     loop {
-        let examined = recovery::examine(vfs, &places, options.limits, OnDamage::Salvage);
+        let examined = recovery::examine(vfs, places, limits, OnDamage::Salvage);
         let in_doubt = examined.as_ref().map_or_else(
             |error| error.kind() == ErrorKind::Io,
             |recovered| recovered.report.is_damaged(),
@@ -60,6 +70,18 @@ fn examine(options: &Builder) -> Result<Recovered, Error> {
             continue;
         }
         return examined;
+    }
+}
+
+impl P2PStatePersistence {
+    /// A snapshot now, on this thread.
+    pub(crate) fn compact_now(&self) -> Result<Lsn, Error> {
+        self.engine()?.compact()
+    }
+
+    /// Closes on this thread, for those who have no future to await.
+    pub(crate) fn close_now(&self) -> Result<(), Error> {
+        self.shared().close()
     }
 }
 
@@ -89,7 +111,14 @@ pub fn seal_snapshot(file: impl AsRef<Path>) -> Result<(), Error> {
     if let Some(reason) = loaded.skipped.first {
         return Err(Error::invalid(format!("a row breaks a limit: {reason}")).at(file));
     }
-    let places = Places::new(file);
-    publish(&OsVfs, &places, &loaded.state, &loaded.meta, &Demote::Nothing, &|| false)?;
+    Publication {
+        vfs: &OsVfs,
+        places: &Places::new(file),
+        state: &loaded.state,
+        meta: &loaded.meta,
+        demote: &Demote::Nothing,
+        stop: &|| false,
+    }
+    .publish()?;
     Ok(())
 }

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use super::P2PStatePersistence;
 use crate::{
     Error,
+    journal::format::PAYLOAD_BYTES_MAX,
     recovery::OnDamage,
     state::Limits,
     vfs::{OsVfs, Vfs},
@@ -29,6 +30,7 @@ pub struct Builder {
     pub(super) state_file: PathBuf,
     pub(super) sync_within: Duration,
     pub(super) unsynced_bytes_max: usize,
+    pub(super) update_bytes_max: usize,
     pub(super) segment_bytes: u64,
     pub(super) journal_bytes_max: u64,
     pub(super) auto_save_every: Duration,
@@ -45,6 +47,7 @@ impl Builder {
             state_file,
             sync_within: Duration::from_millis(100),
             unsynced_bytes_max: 64 << 20,
+            update_bytes_max: PAYLOAD_BYTES_MAX,
             segment_bytes: 8 << 20,
             journal_bytes_max: 256 << 20,
             auto_save_every: Duration::from_secs(60),
@@ -124,6 +127,15 @@ impl Builder {
         self
     }
 
+    /// Largest difference in bytes that [`update_state`](P2PStatePersistence::update_state) writes
+    /// as one record (default and at most 16 MiB); a larger one becomes durable by a snapshot. For
+    /// tests of that way, which would move many megabytes otherwise.
+    #[cfg(feature = "testing")]
+    pub fn max_update_record_bytes(mut self, bytes: usize) -> Self {
+        self.update_bytes_max = bytes.min(PAYLOAD_BYTES_MAX);
+        self
+    }
+
     /// Opens the store: locks it, recovers what is there, and starts its threads. A first run makes
     /// a new store. Blocks for a few milliseconds with a thousand peers, longer with more.
     ///
@@ -173,6 +185,7 @@ impl fmt::Debug for Builder {
             .field("state_file", &self.state_file)
             .field("sync_within", &self.sync_within)
             .field("max_unsynced_bytes", &self.unsynced_bytes_max)
+            .field("max_update_record_bytes", &self.update_bytes_max)
             .field("segment_bytes", &self.segment_bytes)
             .field("max_journal_bytes", &self.journal_bytes_max)
             .field("auto_save_every", &self.auto_save_every)

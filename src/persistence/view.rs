@@ -16,7 +16,7 @@ pub struct View {
 }
 
 impl View {
-    pub(super) fn new(state: State, lsn: Lsn) -> Self {
+    pub(crate) fn new(state: State, lsn: Lsn) -> Self {
         Self { state, lsn }
     }
 

@@ -11,7 +11,7 @@ use super::Facts;
 use crate::{
     Error, Lsn, StoreId,
     journal::{
-        format::{HEADER_BYTES, HeaderError, Seed, SegmentHeader},
+        format::{HEADER_BYTES, HeaderError, SEAL_BYTES, Seed, SegmentHeader},
         name::{self as segment_name, SegmentName},
         scan::{Scan, scan},
     },
@@ -53,6 +53,8 @@ pub(crate) struct SegmentFile {
     pub(crate) scan: Scan,
     /// What the file is called.
     pub(crate) called: SegmentName,
+    /// Length of the file.
+    pub(crate) bytes: usize,
     /// The bytes that were scanned, if they are kept for the replay.
     kept: Option<Bytes>,
 }
@@ -68,8 +70,16 @@ impl fmt::Debug for Bytes {
 
 impl SegmentFile {
     /// The file has another segment's name.
-    pub(super) fn is_misnamed(&self) -> bool {
+    pub(crate) fn is_misnamed(&self) -> bool {
         self.name != self.called
+    }
+
+    /// Where the bytes end that are a record, a seal or damage: behind it are only zeros.
+    pub(crate) fn content_end(&self) -> usize {
+        let record = self.scan.runs.last().map_or(0, |run| run.end);
+        let seal = self.scan.seal.map_or(0, |seal| seal.start.saturating_add(SEAL_BYTES));
+        let damage = self.scan.damage.last().map_or(0, |damage| damage.end);
+        record.max(seal).max(damage).max(HEADER_BYTES.min(self.bytes))
     }
 
     /// The very bytes that were scanned, once, if they were kept.
@@ -93,6 +103,8 @@ pub(crate) struct Inventory {
     pub(crate) segments: Vec<SegmentFile>,
     /// Temporary files of a process that died.
     pub(crate) leftovers: Vec<PathBuf>,
+    /// The LSNs in the names of the fallback snapshots, newest first.
+    pub(crate) fallbacks: Vec<Lsn>,
     /// Largest segment number that a snapshot speaks of.
     snapshot_segment: u64,
 }
@@ -139,6 +151,7 @@ impl Inventory {
             newer_snapshot: chooser.newer_snapshot,
             segments,
             leftovers,
+            fallbacks,
             snapshot_segment,
         })
     }
@@ -229,8 +242,9 @@ impl RawSegment {
             }
             unreadable
         };
+        let len = bytes.len();
         let kept = keep.then_some(Bytes(bytes));
-        SegmentFile { name, path, header, seed, scan, called, kept }
+        SegmentFile { name, path, header, seed, scan, called, bytes: len, kept }
     }
 }
 
@@ -259,7 +273,7 @@ fn read_segments(
 
 /// A segment's bytes. Where the disk cannot read a piece, bytes that never verify stand in for it:
 /// a bad sector costs the records in it, not the store.
-pub(super) fn read_segment(vfs: &dyn Vfs, path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_segment(vfs: &dyn Vfs, path: &Path) -> io::Result<Vec<u8>> {
     match read_file(vfs, path, SEGMENT_FILE_BYTES_MAX) {
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
             Ok(vec![u8::MAX; HEADER_BYTES])
@@ -292,7 +306,7 @@ fn read_around_bad_sectors(file: &dyn VfsFile) -> io::Result<Vec<u8>> {
 }
 
 /// The store id that most headers carry; the earliest wins a tie.
-fn common_id(headers: impl Iterator<Item = SegmentHeader>) -> Option<StoreId> {
+pub(crate) fn common_id(headers: impl Iterator<Item = SegmentHeader>) -> Option<StoreId> {
     let mut counts: Vec<(StoreId, usize)> = Vec::new();
     for header in headers {
         match counts.iter_mut().find(|(id, _)| *id == header.store_id) {

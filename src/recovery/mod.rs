@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`inventory`] (what is there), [`verdict`] (the labelled table, pure), [`plan`]
 //! (what to replay, what is lost, where to cut; pure), [`replay`] (records into the state),
-//! [`repair`] (the only code that changes old files), [`report`] (what was found and done).
+//! [`repair`] (the only code that changes old files), [`steps`] (what it would do), [`report`]
+//! (what was found and done).
 //!
 //! Replay comes before repair, so that a record of a newer version is met while nothing has been
 //! altered yet. Recovery may crash at any point: quarantine copies come before cuts, cuts before
@@ -11,11 +12,12 @@
 pub(crate) mod inventory;
 pub(crate) mod plan;
 pub(crate) mod repair;
-mod replay;
+pub(crate) mod replay;
 pub(crate) mod report;
+pub(crate) mod steps;
 pub(crate) mod verdict;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
@@ -65,8 +67,9 @@ pub(crate) struct Recovered {
     /// Bytes of records that the snapshot does not cover.
     pub(crate) journal_bytes: u64,
     pub(crate) report: RecoveryReport,
-    inventory: Inventory,
-    plan: Plan,
+    pub(crate) state_file: PathBuf,
+    pub(crate) inventory: Inventory,
+    pub(crate) plan: Plan,
 }
 
 /// Reads what is on disk and works out the state. Changes nothing, locks nothing.
@@ -105,6 +108,7 @@ pub(crate) fn examine(
         last_segment: inventory.last_segment(),
         journal_bytes: journal_bytes(&inventory, &plan),
         report,
+        state_file: places.state_file.clone(),
         inventory,
         plan,
     })

@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     Error, Lsn,
-    journal::format::{Previous, RecordKind, encode_record, seal_payload},
+    journal::format::{HEADER_BYTES, Previous, RecordKind, encode_record, seal_payload},
     snapshot::publish::Places,
     vfs::Vfs,
 };
@@ -48,7 +49,7 @@ impl Repair<'_> {
             report.set_quarantined(&bad.path, kept);
         }
         for (segment, judged) in inventory.segments.iter().zip(&plan.segments) {
-            if judged.moved_whole && self.holds_bytes(segment)? {
+            if judged.moved_whole && self.is_there(segment)? {
                 let kept = self.move_whole(&segment.path, judged.verdict)?;
                 report.set_quarantined(&segment.path, kept);
             } else if let Some(kept) = self.copy_damage(segment, judged)? {
@@ -58,9 +59,8 @@ impl Repair<'_> {
         self.close_newest(inventory, plan)
     }
 
-    /// A file of nothing but zeros has no bytes worth keeping, but is moved all the same if it is
-    /// not ours to remove.
-    fn holds_bytes(&self, segment: &SegmentFile) -> Result<bool, Error> {
+    /// False if somebody took the file away since the inventory.
+    fn is_there(&self, segment: &SegmentFile) -> Result<bool, Error> {
         match self.vfs.metadata(&segment.path) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -70,31 +70,20 @@ impl Repair<'_> {
 
     /// Cuts what stands behind the last record that counts, and seals.
     fn close_newest(&self, inventory: &Inventory, plan: &Plan) -> Result<Previous, Error> {
-        let kept = inventory
-            .segments
-            .iter()
-            .zip(&plan.segments)
-            .rev()
-            .find(|(segment, judged)| !judged.moved_whole && !segment.scan.runs.is_empty());
-        let Some((segment, judged)) = kept else {
-            let superseded = stale_tail(inventory, plan);
+        let Some(Ending { segment, close }) = ending(inventory, plan) else {
+            let superseded = plan.supersedes;
             return Ok(Previous { last_lsn: plan.end, superseded, ..Previous::default() });
         };
-        let seal = match (segment.scan.seal, judged.cut) {
-            (Some(seal), None) => Some(seal.crc),
-            // It is followed by others and stays as it is.
-            (None, None)
-                if judged.verdict != Verdict::Whole || !is_last_good(inventory, segment) =>
-            {
-                None
-            }
-            (_, cut) => Some(self.cut_and_seal(segment, cut, plan.end)?),
+        let seal = match close {
+            Close::Sealed(crc) => Some(crc),
+            Close::Leave => None,
+            Close::Seal { cut } => Some(self.cut_and_seal(segment, cut, plan.end)?),
         };
         Ok(Previous {
             segment: segment.name.segment,
             last_lsn: plan.end,
             seal,
-            superseded: stale_tail(inventory, plan),
+            superseded: plan.supersedes,
         })
     }
 
@@ -124,22 +113,13 @@ impl Repair<'_> {
         segment: &SegmentFile,
         judged: &Judged,
     ) -> Result<Option<PathBuf>, Error> {
-        let worth_it = judged.cut.is_some() || judged.verdict.is_damage();
-        if !worth_it || judged.verdict == Verdict::Covered {
+        if !is_copied(judged) {
             return Ok(None);
         }
         let bytes = read_segment(self.vfs, &segment.path)
             .map_err(|error| Error::io("cannot read a journal segment", &segment.path, error))?;
-        let mut ranges = segment.scan.damage.clone();
-        if let Some(cut) = judged.cut {
-            ranges.retain(|range| range.start < cut);
-            ranges.push(cut..content_end(&bytes));
-        }
-        if segment.header == Header::Bad {
-            ranges.push(0..crate::journal::format::HEADER_BYTES);
-        }
         let mut kept = None;
-        for range in ranges {
+        for range in copied_ranges(segment, judged, segment.content_end()) {
             let piece = bytes.get(range.clone()).unwrap_or_default();
             if piece.is_empty() {
                 continue;
@@ -221,24 +201,68 @@ impl Repair<'_> {
     }
 }
 
-/// True if a segment that stays goes on past the last record that counts, since a sync of it
-/// failed: the next segment gives those numbers again.
-fn stale_tail(inventory: &Inventory, plan: &Plan) -> bool {
-    inventory.segments.iter().zip(&plan.segments).any(|(segment, judged)| {
-        let stays_as_it_is = !judged.moved_whole && judged.cut.is_none();
-        stays_as_it_is && segment.scan.last_lsn().is_some_and(|last| last > plan.end)
-    })
+/// How the newest segment that counts is ended.
+pub(super) struct Ending<'a> {
+    pub(super) segment: &'a SegmentFile,
+    pub(super) close: Close,
 }
 
-/// True if no later segment with a sound header follows.
-fn is_last_good(inventory: &Inventory, segment: &SegmentFile) -> bool {
-    !inventory.segments.iter().any(|later| {
-        later.name.segment > segment.name.segment
-            && matches!(later.header, Header::Good(_))
-            && !later.scan.runs.is_empty()
-    })
+/// See [`Ending`].
+pub(super) enum Close {
+    /// It has a seal with this checksum.
+    Sealed(u32),
+    /// It is followed by others and stays as it is.
+    Leave,
+    /// It gets a seal, behind the cut if there is one.
+    Seal { cut: Option<usize> },
 }
 
-fn content_end(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1))
+/// The newest segment that counts; `None` if none does.
+pub(super) fn ending<'a>(inventory: &'a Inventory, plan: &Plan) -> Option<Ending<'a>> {
+    let mut segments = inventory.segments.iter().zip(&plan.segments).rev();
+    let (segment, judged) =
+        segments.find(|(segment, judged)| !judged.moved_whole && !segment.scan.runs.is_empty())?;
+    let close = match (segment.scan.seal, judged.cut) {
+        (Some(seal), None) => Close::Sealed(seal.crc),
+        (None, None)
+            if judged.verdict != Verdict::Whole || is_followed(inventory, plan, segment) =>
+        {
+            Close::Leave
+        }
+        (_, cut) => Close::Seal { cut },
+    };
+    Some(Ending { segment, close })
+}
+
+/// True if damaged bytes of the segment are worth a copy.
+pub(super) fn is_copied(judged: &Judged) -> bool {
+    let worth_it = judged.cut.is_some() || judged.verdict.is_damage();
+    worth_it && judged.verdict != Verdict::Covered
+}
+
+/// The bytes of a segment that are copied to quarantine; `end` is where its content ends.
+pub(super) fn copied_ranges(
+    segment: &SegmentFile,
+    judged: &Judged,
+    end: usize,
+) -> Vec<Range<usize>> {
+    let mut ranges = segment.scan.damage.clone();
+    if let Some(cut) = judged.cut {
+        ranges.retain(|range| range.start < cut);
+        ranges.push(cut..end);
+    }
+    if segment.header == Header::Bad {
+        ranges.push(0..HEADER_BYTES);
+    }
+    ranges
+}
+
+/// True if a later segment with a sound header stays. What is followed is not written to: a crash
+/// in the middle of that would look like damage.
+fn is_followed(inventory: &Inventory, plan: &Plan, segment: &SegmentFile) -> bool {
+    inventory.segments.iter().zip(&plan.segments).any(|(later, judged)| {
+        let stays = !judged.moved_whole && judged.verdict != Verdict::Unborn;
+        let follows = later.name.segment > segment.name.segment;
+        follows && stays && matches!(later.header, Header::Good(_))
+    })
 }

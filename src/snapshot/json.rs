@@ -16,7 +16,7 @@ const VALUE_PIECE_BYTES: usize = 3 << 14;
 const INDENT: &str = "                ";
 
 /// Where the document's bytes go, piece by piece. An error stops the writing.
-pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
 /// A document being written. A value follows its [`key`](Self::key) or [`item`](Self::item).
 pub(super) struct Json<'a, 'b> {

@@ -1,8 +1,9 @@
 //! The snapshot: one pretty JSON document with the whole state as of an LSN.
 //!
-//! Knows rows and JSON, but no segment and no thread. Reading order: [`write`] and [`json`] (state
-//! to bytes), [`document`] (the rows as they are read), [`read`] (bytes to state, older versions
-//! too), [`publish`] (temporary file, sync, read back, rename, sync the folder; in that order).
+//! Knows rows and JSON, but no segment and no thread. Reading order: [`document`] (the rows as
+//! people see them), [`json`] and [`write`] (state to bytes), [`read`] (bytes to state, older
+//! versions too), [`publish`] (temporary file, sync, read back, rename, sync the folder; in that
+//! order).
 //!
 //! A snapshot file is never changed in place: it is written beside the old one and renamed over it.
 
@@ -11,7 +12,7 @@ mod json;
 pub(crate) mod name;
 pub(crate) mod publish;
 pub(crate) mod read;
-mod write;
+pub(crate) mod write;
 
 use chrono::{DateTime, Utc};
 

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Lsn, StoreId,
+    ids::NUMBER_MAX,
     state::{Change, GeoLocation, Limits, P2PState, Reputation, State, limits::ADDRESS_BYTES_MAX},
 };
 
@@ -72,7 +73,7 @@ pub(crate) fn read(bytes: &[u8], limits: Limits) -> Reading {
         1 => Reading::Version1(Box::new(load(document, None, limits))),
         P2PState::CURRENT_VERSION => {
             let Some(meta) = meta(&document) else {
-                return Reading::Broken("store id, lsn or segment is missing".into());
+                return Reading::Broken("store id, lsn or segment is missing or absurd".into());
             };
             if let Err(reason) = check_seal(bytes) {
                 return Reading::Unsealed(reason);
@@ -91,6 +92,59 @@ pub(crate) fn read(bytes: &[u8], limits: Limits) -> Reading {
     }
 }
 
+/// What a snapshot file is, told without its rows: its checksum speaks for them.
+#[derive(Debug)]
+pub(crate) enum Check {
+    Whole(Meta),
+    Version1,
+    Newer(u32),
+    Unsealed(String),
+    Broken(String),
+}
+
+/// Checks a snapshot without building its state, in a fraction of the time of [`read`].
+pub(crate) fn check(bytes: &[u8]) -> Check {
+    #[derive(serde::Deserialize)]
+    struct Head<'a> {
+        version: u32,
+        #[serde(borrow, default)]
+        store_id: Option<Cow<'a, str>>,
+        lsn: Option<u64>,
+        segment: Option<u64>,
+        saved_at: chrono::DateTime<chrono::Utc>,
+    }
+    let head: Head<'_> = match serde_json::from_slice(bytes) {
+        Ok(head) => head,
+        Err(error) => {
+            return match newer_version(bytes) {
+                Some(version) => Check::Newer(version),
+                None => Check::Broken(describe(bytes, &error)),
+            };
+        }
+    };
+    match head.version {
+        1 => return Check::Version1,
+        P2PState::CURRENT_VERSION => {}
+        version if version > P2PState::CURRENT_VERSION && !is_ours(bytes) => {
+            return Check::Newer(version);
+        }
+        version => return Check::Broken(format!("there is no version {version}")),
+    }
+    let meta = || {
+        Some(Meta {
+            store_id: StoreId::parse(head.store_id.as_deref()?)?,
+            lsn: Lsn::new(head.lsn?),
+            segment: head.segment?,
+            saved_at: head.saved_at,
+        })
+    };
+    match (check_seal(bytes), meta()) {
+        (Err(reason), _) => Check::Unsealed(reason),
+        (Ok(()), None) => Check::Broken("store id, lsn or segment is missing".into()),
+        (Ok(()), Some(meta)) => Check::Whole(meta),
+    }
+}
+
 /// Reads a document of the current version without asking for its checksum: for sealing it anew
 /// after a deliberate edit.
 pub(crate) fn read_unsealed(bytes: &[u8], limits: Limits) -> Result<Loaded, String> {
@@ -103,7 +157,7 @@ pub(crate) fn read_unsealed(bytes: &[u8], limits: Limits) -> Result<Loaded, Stri
             P2PState::CURRENT_VERSION
         ));
     }
-    let meta = meta(&document).ok_or("store id, lsn or segment is missing")?;
+    let meta = meta(&document).ok_or("store id, lsn or segment is missing or absurd")?;
     Ok(load(document, Some(meta), limits))
 }
 
@@ -155,10 +209,11 @@ fn check_seal(bytes: &[u8]) -> Result<(), String> {
 }
 
 fn meta(document: &Document<'_>) -> Option<Meta> {
+    let is_believed = |number: &u64| *number <= NUMBER_MAX;
     Some(Meta {
         store_id: StoreId::parse(document.store_id.as_deref()?)?,
-        lsn: Lsn::new(document.lsn?),
-        segment: document.segment?,
+        lsn: Lsn::new(document.lsn.filter(is_believed)?),
+        segment: document.segment.filter(is_believed)?,
         saved_at: document.saved_at,
     })
 }

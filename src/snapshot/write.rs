@@ -14,7 +14,7 @@ type PeerRow<'a> = (String, &'a PeerEntry);
 
 /// Writes the document. The checksum at its end is the CRC-32 of every byte before its opening
 /// quote.
-pub(super) fn write(state: &State, meta: &Meta, sink: &mut Sink<'_>) -> io::Result<()> {
+pub(crate) fn write(state: &State, meta: &Meta, sink: &mut Sink<'_>) -> io::Result<()> {
     let peers = sorted(state.peers().map(|(key, entry)| (key.to_string(), entry)));
     let mut json = Json::new(sink);
     json.begin('{');

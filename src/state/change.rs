@@ -150,6 +150,39 @@ impl Change {
         }
     }
 
+    /// When it happened, where the change itself says so.
+    #[must_use]
+    pub const fn at(&self) -> Option<Time> {
+        match self {
+            Self::PeerSeen { at, .. }
+            | Self::RetrievalSucceeded { at, .. }
+            | Self::RetrievalFailed { at, .. }
+            | Self::DhtPut { at, .. }
+            | Self::PackageCached { at, .. }
+            | Self::Banned { at, .. }
+            | Self::Expired { at } => Some(*at),
+            Self::AddressesAdded { .. }
+            | Self::AddressesReplaced { .. }
+            | Self::AddressesRemoved { .. }
+            | Self::PeerProfiled { .. }
+            | Self::PeerVerified { .. }
+            | Self::PeerForgotten { .. }
+            | Self::Evicted { .. }
+            | Self::PeerRemoved { .. }
+            | Self::PeerSet { .. }
+            | Self::PackagesProvided { .. }
+            | Self::LocationSet { .. }
+            | Self::ReputationSet { .. }
+            | Self::ReputationRemoved { .. }
+            | Self::DhtRemoved { .. }
+            | Self::PackageDropped { .. }
+            | Self::BootstrapAdded { .. }
+            | Self::BootstrapRemoved { .. }
+            | Self::BootstrapReplaced { .. }
+            | Self::Unbanned { .. } => None,
+        }
+    }
+
     /// True for [`Banned`](Self::Banned) and [`Unbanned`](Self::Unbanned), which are synced at
     /// once.
     #[must_use]

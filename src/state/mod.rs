@@ -12,6 +12,7 @@ mod change;
 mod check;
 mod convert;
 mod diff;
+mod difference;
 mod entry;
 mod key;
 pub mod limits;
@@ -42,6 +43,8 @@ pub use address::{Address, AddressList, AddressRef};
 pub use time::Time;
 
 pub use change::{Change, DecodeError, decode, encode};
+
+pub use difference::{Difference, RowChanges};
 
 pub use entry::{Ban, CacheEntry, DhtEntry, GeoLocation, Peer, PeerEntry, Profile, Reputation};
 

@@ -98,6 +98,33 @@ impl Vfs for OsVfs {
             Err(fs4::TryLockError::Error(error)) => Err(error),
         }
     }
+
+    #[cfg(target_os = "linux")]
+    fn is_locked(&self, path: &Path, pid: Option<u32>) -> io::Result<Option<bool>> {
+        use std::os::linux::fs::MetadataExt;
+        let metadata = fs::metadata(path)?;
+        let Ok(table) = fs::read_to_string("/proc/locks") else { return Ok(None) };
+        let (device, inode) = (metadata.st_dev(), metadata.st_ino());
+        Ok(Some(table.lines().any(|line| holds(line, device, inode, pid))))
+    }
+}
+
+/// True if a line of `/proc/locks` is a lock on this file: `1: FLOCK  ADVISORY  WRITE 1234
+/// fe:00:131073 0 EOF`. Some file systems show another device there than their files have; the
+/// process that is said to hold the lock tells then.
+#[cfg(target_os = "linux")]
+fn holds(line: &str, device: u64, inode: u64, pid: Option<u32>) -> bool {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let &[_, _, _, _, holder, file, ..] = fields.as_slice() else { return false };
+    let mut parts = file.split(':');
+    let mut hex = || u64::from_str_radix(parts.next()?, 16).ok();
+    let (Some(major), Some(minor)) = (hex(), hex()) else { return false };
+    if parts.next().and_then(|number| number.parse().ok()) != Some(inode) {
+        return false;
+    }
+    let shown = (device >> 8 & 0xfff) | (device >> 32 & !0xfff);
+    let same_device = (major, minor) == (shown, (device & 0xff) | (device >> 12 & !0xff));
+    same_device || (pid.is_some() && holder.parse().ok() == pid)
 }
 
 fn describe(name: std::ffi::OsString, metadata: &fs::Metadata) -> Entry {
@@ -175,5 +202,24 @@ impl Drop for OsLock {
         if let Err(error) = fs4::FileExt::unlock(&self.0) {
             tracing::warn!(%error, "cannot release the lock by hand; closing the file releases it");
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::holds;
+
+    #[test]
+    fn a_lock_is_found_in_the_table_of_the_system() {
+        let line = "1: FLOCK  ADVISORY  WRITE 3592 fe:01:10043451 0 EOF";
+        let device = 0xfe01;
+        assert!(holds(line, device, 10_043_451, None));
+        assert!(!holds(line, device, 10_043_452, Some(3592)));
+        assert!(!holds(line, 0x801, 10_043_451, None), "the same number on another disk");
+        assert!(!holds(line, 0x801, 10_043_451, Some(1)));
+        assert!(holds(line, 0x801, 10_043_451, Some(3592)), "a device that only the table knows");
+        let waits = "1: -> FLOCK  ADVISORY  WRITE 3592 fe:01:10043451 0 EOF";
+        assert!(!holds(waits, device, 10_043_451, None), "it waits for the lock");
+        assert!(!holds("", device, 1, None));
     }
 }

@@ -37,14 +37,14 @@ impl SnapshotChoice {
         self.whole_lsn().unwrap_or(Lsn::ZERO)
     }
 
-    pub(in crate::recovery) fn whole_lsn(&self) -> Option<Lsn> {
+    pub(crate) fn whole_lsn(&self) -> Option<Lsn> {
         match self {
             Self::InPlace(loaded) | Self::Fallback(loaded) => Some(loaded.meta.lsn),
             Self::None | Self::Version1(_) => None,
         }
     }
 
-    pub(in crate::recovery) fn is_in_place(&self) -> bool {
+    pub(crate) fn is_in_place(&self) -> bool {
         matches!(self, Self::InPlace(_))
     }
 
@@ -52,7 +52,7 @@ impl SnapshotChoice {
         self.loaded().map_or(DateTime::UNIX_EPOCH, |loaded| loaded.meta.saved_at)
     }
 
-    pub(super) fn loaded(&self) -> Option<&Loaded> {
+    pub(crate) fn loaded(&self) -> Option<&Loaded> {
         match self {
             Self::None => None,
             Self::InPlace(loaded) | Self::Fallback(loaded) | Self::Version1(loaded) => Some(loaded),

@@ -1,0 +1,198 @@
+//! The log: the records of a store in the order of their numbers, from either end.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    ops::{Bound, RangeBounds, RangeInclusive},
+    path::Path,
+    sync::Arc,
+};
+
+use super::{
+    follow::Follow,
+    index::{Index, SegmentRef},
+    segment::{Entry, LogRecord, Source},
+};
+use crate::{
+    Error, ErrorKind, Lsn,
+    snapshot::publish::Places,
+    vfs::{OsVfs, Vfs},
+};
+
+/// The records of a store, without its state: opening it reads no snapshot and no more than the
+/// first bytes of each segment.
+///
+/// It takes no lock and writes nothing; the store may be live. With a history the log reaches back
+/// as far as that.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    source: Source,
+}
+
+impl Journal {
+    /// The journal of the store of `state_file`.
+    ///
+    /// # Errors
+    /// [`NoStore`](crate::ErrorKind::NoStore) if there is none, `NewerVersion` if a newer version
+    /// wrote it, `Io` if its folders cannot be read.
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), peer_journal::Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("p2p-state.json");
+    /// # let store = peer_journal::P2PStatePersistence::open(&path)?;
+    /// # store.dht_put("key", b"value")?.wait()?;
+    /// use peer_journal::Journal;
+    ///
+    /// // The last twenty records, newest first.
+    /// for record in Journal::open(&path)?.log(..)?.rev().take(20) {
+    ///     let record = record?;
+    ///     println!("{} {:?} {:?}", record.lsn, record.at, record.changes);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open(state_file: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::on(Arc::new(OsVfs), state_file)
+    }
+
+    /// As [`open`](Self::open), on another disk than the operating system's.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn on(vfs: Arc<dyn Vfs>, state_file: impl AsRef<Path>) -> Result<Self, Error> {
+        let source = Source { vfs, places: Places::new(state_file.as_ref()) };
+        let index = source.index()?;
+        if index.is_nothing() && source.vfs.metadata(&source.places.state_file).is_err() {
+            return Err(no_store(&source.places));
+        }
+        Ok(Self { source })
+    }
+
+    pub(super) fn of(vfs: Arc<dyn Vfs>, places: Places) -> Self {
+        Self { source: Source { vfs, places } }
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The records whose numbers are in the range, in order, or with `rev()` newest first. One
+    /// segment is in memory at a time. Records may be there that are written but not synced yet.
+    ///
+    /// Where records are missing in between, the log yields an error of kind
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) that names their LSNs, and goes on behind them. A
+    /// record that is just being written is not there yet. A segment that is removed meanwhile
+    /// gives an error of kind [`Compacted`](crate::ErrorKind::Compacted).
+    ///
+    /// # Errors
+    /// `Io` if the folders cannot be read, `NewerVersion`.
+    pub fn log(&self, range: impl RangeBounds<Lsn>) -> Result<Log, Error> {
+        let range = bounds(&range);
+        let index = self.source.index()?;
+        let segments = index
+            .segments
+            .iter()
+            .filter(|segment| segment.name.first_lsn <= *range.end())
+            .filter(|segment| segment.limit >= *range.start())
+            .cloned()
+            .collect();
+        let source = self.source.clone();
+        let (front, back) = (VecDeque::new(), VecDeque::new());
+        Ok(Log { source, index, range, segments, front, back })
+    }
+
+    /// Follows the journal from another process: every record after `lsn`, as it is written.
+    #[must_use]
+    pub fn follow(&self, lsn: Lsn) -> Follow {
+        Follow::new(self.source.clone(), lsn)
+    }
+}
+
+impl Source {
+    pub(super) fn index(&self) -> Result<Index, Error> {
+        Index::take(self.vfs.as_ref(), &self.places)
+    }
+}
+
+impl Index {
+    fn is_nothing(&self) -> bool {
+        self.segments.is_empty() && self.snapshots.is_empty()
+    }
+}
+
+pub(super) fn no_store(places: &Places) -> Error {
+    Error::new(ErrorKind::NoStore, "there is no store here")
+        .at(&places.state_file)
+        .next("name the state file of a store, such as p2p-state.json")
+}
+
+fn bounds(range: &impl RangeBounds<Lsn>) -> RangeInclusive<Lsn> {
+    let first = match range.start_bound() {
+        Bound::Included(lsn) => *lsn,
+        Bound::Excluded(lsn) => lsn.next(),
+        Bound::Unbounded => Lsn::ZERO,
+    };
+    match range.end_bound() {
+        Bound::Included(lsn) => first..=*lsn,
+        // Nothing is below zero; an inverted range is empty.
+        Bound::Excluded(&Lsn::ZERO) => Lsn::new(1)..=Lsn::ZERO,
+        Bound::Excluded(lsn) => first..=lsn.previous(),
+        Bound::Unbounded => first..=Lsn::new(u64::MAX),
+    }
+}
+
+/// The records of a range, made by [`Journal::log`]; an iterator from either end.
+pub struct Log {
+    source: Source,
+    index: Index,
+    range: RangeInclusive<Lsn>,
+    /// Segments that neither end has read yet.
+    segments: VecDeque<SegmentRef>,
+    front: VecDeque<Entry>,
+    back: VecDeque<Entry>,
+}
+
+impl Log {
+    fn read(&self, segment: &SegmentRef) -> VecDeque<Entry> {
+        let entries = self.source.entries(&self.index, segment, &self.range);
+        entries.unwrap_or_else(|error| [Err(error)].into())
+    }
+}
+
+impl Iterator for Log {
+    type Item = Result<LogRecord, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.front.pop_front() {
+                return Some(entry);
+            }
+            match self.segments.pop_front() {
+                Some(segment) => self.front = self.read(&segment),
+                None => return self.back.pop_front(),
+            }
+        }
+    }
+}
+
+impl DoubleEndedIterator for Log {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.back.pop_back() {
+                return Some(entry);
+            }
+            match self.segments.pop_back() {
+                Some(segment) => self.back = self.read(&segment),
+                None => return self.front.pop_back(),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("range", &self.range).finish_non_exhaustive()
+    }
+}
