@@ -120,7 +120,12 @@ pub struct AddressRef<'a> {
     bytes: &'a [u8],
 }
 
-impl AddressRef<'_> {
+impl<'a> AddressRef<'a> {
+    /// Whether it is text, and its bytes.
+    pub(super) const fn parts(self) -> (bool, &'a [u8]) {
+        (self.is_text, self.bytes)
+    }
+
     /// The multiaddr, unless the text is not one.
     #[must_use]
     pub fn to_multiaddr(self) -> Option<Multiaddr> {

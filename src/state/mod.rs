@@ -17,6 +17,7 @@ mod entry;
 mod key;
 pub mod limits;
 mod plain;
+mod quick;
 mod rows;
 mod table;
 #[cfg(test)]

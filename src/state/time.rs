@@ -84,6 +84,14 @@ impl Time {
         (whole.saturating_sub(BASE_MS), nanos - ms * NANOS_PER_MS)
     }
 
+    /// The words of the record form: milliseconds and flag, and the nanoseconds if the flag is set.
+    pub(super) fn words(self) -> (u64, Option<u32>) {
+        let (ms, rest) = self.parts();
+        let zigzag = ms.unsigned_abs() * 2 - u64::from(ms < 0);
+        let flag = rest != 0;
+        (zigzag << 1 | u64::from(flag), flag.then_some(rest))
+    }
+
     fn from_parts(ms: i64, rest: u32) -> Option<Self> {
         let ms = ms.checked_add(BASE_MS)?;
         let sub = u32::try_from(ms.rem_euclid(1000)).ok()?;
@@ -163,12 +171,10 @@ impl fmt::Debug for Time {
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (ms, rest) = self.parts();
-        let zigzag = ms.unsigned_abs() * 2 - u64::from(ms < 0);
-        let flag = rest != 0;
-        let mut tuple = serializer.serialize_tuple(1 + usize::from(flag))?;
-        tuple.serialize_element(&(zigzag << 1 | u64::from(flag)))?;
-        if flag {
+        let (word, rest) = self.words();
+        let mut tuple = serializer.serialize_tuple(1 + usize::from(rest.is_some()))?;
+        tuple.serialize_element(&word)?;
+        if let Some(rest) = rest {
             tuple.serialize_element(&rest)?;
         }
         tuple.end()
