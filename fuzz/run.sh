@@ -30,7 +30,7 @@ if [[ $what == minimise ]]; then
         fuzz run --sanitizer none "$target" "$small" "fuzz/corpus/$target" "$found" -- -merge=1 -max_len=8192 \
             >/dev/null 2>&1
         # The smallest of them are the likeliest to run fast; the seeds stay in any case.
-        find "fuzz/corpus/$target" -type f ! -name 'seed-*' -delete
+        find "fuzz/corpus/$target" -type f ! -name 'seed-*' ! -name 'found-*' -delete
         find "$small" -type f -printf '%s %p\n' | sort -n | head -n 25 | while read -r _ file; do
             cp "$file" "fuzz/corpus/$target/"
         done

@@ -75,8 +75,11 @@ mod tests {
         assert_eq!(text, "0000000012-00000000000000000034.wal");
         assert_eq!(SegmentName::parse(&text), Some(name(12, 34)));
         assert!(name(9, 1).to_string() < name(10, 1).to_string());
-        let largest = name(u64::MAX, u64::MAX);
+        let largest = name(NUMBER_MAX, NUMBER_MAX);
         assert_eq!(SegmentName::parse(&largest.to_string()), Some(largest));
+        for absurd in [name(NUMBER_MAX + 1, 1), name(1, u64::MAX)] {
+            assert_eq!(SegmentName::parse(&absurd.to_string()), None, "{absurd}");
+        }
         for odd in ["12-34.wal", "", "-.wal", "0000000012-00000000000000000034.wal.tmp", "LOCK"] {
             assert_eq!(SegmentName::parse(odd), None, "{odd}");
         }

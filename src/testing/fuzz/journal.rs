@@ -3,9 +3,10 @@
 use super::{Checked, MEND, RENUMBER, ensure, mend, snapshot::fingerprint, split_mode};
 use crate::{
     Lsn, StoreId,
+    ids::NUMBER_MAX,
     journal::{
         format::{
-            FORMAT_VERSION, HEADER_BYTES, HeaderError, Record, RecordKind, SEAL_BYTES, Seed,
+            FORMAT_VERSION, HEADER_BYTES, HeaderError, MAGIC, Record, RecordKind, SEAL_BYTES, Seed,
             SegmentHeader, decode_record, encode_record,
         },
         name::SegmentName,
@@ -16,6 +17,8 @@ use crate::{
 
 const ID: StoreId = StoreId::from_bytes(*b"the fuzzer's own");
 const SEGMENT: u64 = 7;
+/// Where a header's segment numbers and LSNs stand.
+const NUMBERS_AT: [usize; 4] = [32, 40, 56, 64];
 /// Where a header's flags stand, behind all of its fields.
 const FLAGS_AT: usize = 76;
 
@@ -149,12 +152,14 @@ pub fn read_header(input: &[u8]) -> Checked {
             Ok(1)
         }
         Err(HeaderError::Bad) => {
-            ensure!(mode & MEND == 0 || !starts_with_magic(&bytes), "a sound header is bad");
+            let is_bad = !bytes.starts_with(&MAGIC) || has_absurd_number(&bytes);
+            ensure!(mode & MEND == 0 || is_bad, "a sound header is bad");
             Ok(0)
         }
     }
 }
 
-fn starts_with_magic(bytes: &[u8]) -> bool {
-    bytes.starts_with(&crate::journal::format::MAGIC)
+fn has_absurd_number(header: &[u8]) -> bool {
+    let number = |at: usize| header.get(at..)?.first_chunk::<8>().copied().map(u64::from_le_bytes);
+    NUMBERS_AT.into_iter().filter_map(number).any(|number| number > NUMBER_MAX)
 }
