@@ -7,6 +7,7 @@
 //! away with the process, however that ends. Where the machine does not allow it the test says why
 //! and does nothing.
 #![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
@@ -183,7 +184,7 @@ fn inner_full() {
     let first = loop {
         assert!(workload.lsn().get() < RECORDS_MAX, "it does not fill up");
         let ack = append(&store, &mut workload);
-        if workload.lsn().get() % 50 != 0 {
+        if !workload.lsn().get().is_multiple_of(50) {
             continue;
         }
         match ack.map(Ack::wait) {

@@ -6,6 +6,7 @@
 //! same ones for long and with coverage guidance, and what it finds joins `fuzz/corpus`. Here the
 //! inputs are those of the corpus and mutations of them. `FUZZ_SEED` and `FUZZ_CASES` change which
 //! and how many.
+#![allow(clippy::print_stdout)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;

@@ -9,6 +9,7 @@
 //! --release --test soak -- --ignored --nocapture`. The child is this very program, as in
 //! `tests/kill.rs`.
 #![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
