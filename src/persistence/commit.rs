@@ -68,11 +68,12 @@ impl Committer {
     /// for everything.
     pub(super) fn run(mut self) -> Result<(), Error> {
         let queue = Arc::clone(&self.queue);
-        let mut result = Ok(());
         while let Some(work) = queue.next_work() {
-            result = self.commit(work);
+            // An error means that the store is closed and this was the last attempt. To ask the
+            // queue again would never end: what could not be settled stays unsettled.
+            self.commit(work)?;
         }
-        result.and_then(|()| self.finish())
+        self.finish()
     }
 
     /// Makes the work durable, however often that takes. An error only when the store is closed and
