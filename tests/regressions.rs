@@ -637,3 +637,31 @@ fn a_crash_right_after_a_failed_write_does_not_make_its_rest_damage() {
         is_never_called_damage(&disk, &["kept"], &format!("{later} calls later"));
     }
 }
+
+/// The commit thread went round for ever, and with it a close or the drop of the last handle: a
+/// large update had its name, the folder could not be synced, and giving up forgot none of that.
+#[test]
+fn a_close_ends_while_a_large_update_cannot_be_made_durable() {
+    for closes in [true, false] {
+        let disk = SimDisk::new(1);
+        let store = small_records(&disk).open().unwrap();
+        append(&store, "kept", "1");
+        block_on(store.compact()).unwrap();
+        // The journal's folder is synced first, for the fallback; then the snapshot's.
+        disk.fail(Fault::new(Op::SyncDir).after(1).forever());
+        let error = block_on(store.update_state(large(7))).unwrap_err();
+        assert_eq!(store.view().unwrap().lsn(), Lsn::new(2), "it has its name: {error}");
+        let closed = ends("the close", move || {
+            let closed = closes.then(|| block_on(store.close()));
+            drop(store);
+            closed
+        });
+        if let Some(closed) = closed {
+            let error = closed.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Io, "{error:#}");
+        }
+        assert!(disk.faults_hit() > 0);
+        disk.clear_faults();
+        holds(&cut(&disk), &["kept"], "what was acknowledged");
+    }
+}

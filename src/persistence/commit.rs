@@ -69,7 +69,8 @@ impl Committer {
     pub(super) fn run(mut self) -> Result<(), Error> {
         let queue = Arc::clone(&self.queue);
         while let Some(work) = queue.next_work() {
-            // Given up: to ask for more work would be to begin again, without end.
+            // An error means that the store is closed and this was the last attempt. To ask the
+            // queue again would never end: what could not be settled stays unsettled.
             self.commit(work)?;
         }
         self.finish()
