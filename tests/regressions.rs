@@ -619,3 +619,32 @@ fn a_crash_right_after_a_failed_write_does_not_make_its_rest_damage() {
         is_never_called_damage(&disk, &["kept"], &format!("{later} calls later"));
     }
 }
+
+/// A sync failed, its pages were marked clean, and the process died before it could write the
+/// records again. The next opening read them from the page cache, synced the file, which wrote
+/// nothing, and called them durable; a power cut took them, and the opening after that spoke of
+/// damage.
+#[test]
+fn what_only_the_page_cache_holds_is_not_called_durable() {
+    for with_seal in [false, true] {
+        let disk = SimDisk::new(1);
+        let store = open(&disk).unwrap();
+        append(&store, "kept", "1");
+        disk.fail(Fault::new(Op::Sync).path("segment-").effect(Effect::MarkClean).forever());
+        let ack = store.append(put("cached", "2")).unwrap();
+        if with_seal {
+            block_on(store.compact()).unwrap_err();
+        }
+        assert_eq!(ack.wait().unwrap_err().kind(), ErrorKind::Degraded);
+        disk.kill();
+        drop(store);
+        assert!(disk.faults_hit() > 0);
+        disk.clear_faults();
+        let store = open(&disk).unwrap();
+        let (durable, held) = (store.durable_through().unwrap(), store.view().unwrap().lsn());
+        assert_eq!((durable, held), (Lsn::new(2), Lsn::new(2)), "the cache is still there");
+        disk.power_cut(Outcome::DropUnsynced);
+        drop(store);
+        is_never_called_damage(&disk, &["kept", "cached"], &format!("with a seal: {with_seal}"));
+    }
+}
