@@ -164,22 +164,6 @@ fn nothing_is_acknowledged_behind_a_large_update_whose_name_is_not_durable() {
 }
 
 #[test]
-fn a_close_ends_although_a_large_update_cannot_be_made_durable() {
-    let disk = SimDisk::new(1);
-    let store = small_records(&disk).open().unwrap();
-    append(&store, "before", "1");
-    block_on(store.compact()).unwrap();
-    // The journal's folder is synced first, for the fallback; then the snapshot's, never.
-    disk.fail(Fault::new(Op::SyncDir).after(1).forever());
-    block_on(store.update_state(large(7))).unwrap_err();
-    let closing = store.clone();
-    let error = ends("close", move || block_on(closing.close())).unwrap_err();
-    assert!(error.to_string().contains("what came after lsn=1 is lost"), "{error}");
-    drop(store);
-    holds(&cut(&disk), &["before"], "after the close");
-}
-
-#[test]
 fn a_follower_is_told_that_a_large_update_is_in_no_record() {
     let disk = SimDisk::new(1);
     let store = small_records(&disk).open().unwrap();
@@ -663,5 +647,34 @@ fn a_close_ends_while_a_large_update_cannot_be_made_durable() {
         assert!(disk.faults_hit() > 0);
         disk.clear_faults();
         holds(&cut(&disk), &["kept"], "what was acknowledged");
+    }
+}
+
+/// A sync failed, its pages were marked clean, and the process died before it could write the
+/// records again. The next opening read them from the page cache, synced the file, which wrote
+/// nothing, and called them durable; a power cut took them, and the opening after that spoke of
+/// damage.
+#[test]
+fn what_only_the_page_cache_holds_is_not_called_durable() {
+    for with_seal in [false, true] {
+        let disk = SimDisk::new(1);
+        let store = open(&disk).unwrap();
+        append(&store, "kept", "1");
+        disk.fail(Fault::new(Op::Sync).path("segment-").effect(Effect::MarkClean).forever());
+        let ack = store.append(put("cached", "2")).unwrap();
+        if with_seal {
+            block_on(store.compact()).unwrap_err();
+        }
+        assert_eq!(ack.wait().unwrap_err().kind(), ErrorKind::Degraded);
+        disk.kill();
+        drop(store);
+        assert!(disk.faults_hit() > 0);
+        disk.clear_faults();
+        let store = open(&disk).unwrap();
+        let (durable, held) = (store.durable_through().unwrap(), store.view().unwrap().lsn());
+        assert_eq!((durable, held), (Lsn::new(2), Lsn::new(2)), "the cache is still there");
+        disk.power_cut(Outcome::DropUnsynced);
+        drop(store);
+        is_never_called_damage(&disk, &["kept", "cached"], &format!("with a seal: {with_seal}"));
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use snapshots::SnapshotChoice;
 use snapshots::{BadSnapshot, Chooser};
 
 /// Largest segment file that is read; a larger one is nothing that a store writes.
-const SEGMENT_FILE_BYTES_MAX: u64 = 1 << 30;
+pub(super) const SEGMENT_FILE_BYTES_MAX: u64 = 1 << 30;
 /// Segments of up to this many bytes together stay in memory until they are replayed; of more,
 /// each is read again.
 const KEPT_BYTES_MAX: usize = 256 << 20;

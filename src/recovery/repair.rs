@@ -11,16 +11,19 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use super::{
-    inventory::{Header, Inventory, SegmentFile, read_segment},
+    inventory::{Header, Inventory, SEGMENT_FILE_BYTES_MAX, SegmentFile, read_segment},
     plan::{Judged, Plan},
     report::RecoveryReport,
     verdict::Verdict,
 };
 use crate::{
     Error, Lsn,
-    journal::format::{HEADER_BYTES, Previous, RecordKind, encode_record, seal_payload},
+    journal::{
+        format::{HEADER_BYTES, Previous, RecordKind, encode_record, seal_payload},
+        name::prepared_name,
+    },
     snapshot::publish::Places,
-    vfs::Vfs,
+    vfs::{Vfs, read_file},
 };
 
 /// Folder for damaged bytes, inside the journal folder.
@@ -74,6 +77,11 @@ impl Repair<'_> {
             let superseded = plan.supersedes;
             return Ok(Previous { last_lsn: plan.end, superseded, ..Previous::default() });
         };
+        let unproven = segment.scan.runs.iter().any(|run| run.last > plan.vouched);
+        if unproven && !is_followed(inventory, plan, segment) {
+            let cut = if let Close::Seal { cut } = close { cut } else { None };
+            self.write_anew(segment, cut.unwrap_or(segment.content_end()))?;
+        }
         let seal = match close {
             Close::Sealed(crc) => Some(crc),
             Close::Leave => None,
@@ -85,6 +93,28 @@ impl Repair<'_> {
             seal,
             superseded: plan.supersedes,
         })
+    }
+
+    /// Puts a fresh copy of a segment in its place. What nothing vouches for may be in the page cache
+    /// only, marked clean by a sync that failed before the process died; no sync writes it then. It
+    /// is not written again in place: that could tear what was acknowledged.
+    fn write_anew(&self, segment: &SegmentFile, end: usize) -> Result<(), Error> {
+        let failed = |error| Error::io("cannot write a segment anew", &segment.path, error);
+        let bytes = match read_file(self.vfs, &segment.path, SEGMENT_FILE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                // A bad sector: better the old file than one with a hole.
+                tracing::warn!(%error, path = %segment.path.display(), "a segment stays as it is");
+                return Ok(());
+            }
+        };
+        let temporary = self.places.journal_dir.join(prepared_name(0));
+        let file = self.vfs.create(&temporary).map_err(failed)?;
+        file.write_at(0, bytes.get(..end).unwrap_or(&bytes))
+            .and_then(|()| file.sync())
+            .and_then(|()| self.vfs.rename(&temporary, &segment.path))
+            .map_err(failed)?;
+        self.sync_dir(&self.places.journal_dir)
     }
 
     fn cut_and_seal(

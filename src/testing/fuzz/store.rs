@@ -238,8 +238,8 @@ fn first_opening(
 /// to complain about.
 ///
 /// But for two kinds of files: one that was renamed keeps its name until a compaction removes it,
-/// and one whose header states forged numbers may never be removed. What was found of those is
-/// found again.
+/// and one whose header states forged numbers may never be removed. Something was found of those
+/// before, too.
 fn later_openings(
     disk: &SimDisk,
     kept: &Kept,
@@ -266,9 +266,9 @@ fn later_openings(
             block_on(store.compact()).map_err(|error| format!("{error:#}: {}", story()))?;
         } else {
             let is_known = |finding: &Finding| {
-                let mut before = report.findings.iter();
-                (is_forged || finding.verdict == Verdict::Misnamed)
-                    && before.any(|f| f.verdict == finding.verdict && f.path == finding.path)
+                let mut before = report.findings.iter().filter(|f| f.path == finding.path);
+                let is_misnamed = finding.verdict == Verdict::Misnamed;
+                before.any(|f| is_forged || (is_misnamed && f.verdict == finding.verdict))
             };
             ensure!(
                 again.lost.is_empty() && again.findings.iter().all(is_known),
