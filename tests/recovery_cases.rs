@@ -97,6 +97,24 @@ fn torn_tail() {
     assert_eq!(report.lost, []);
 }
 
+/// The number of an empty segment must not be given again: it goes when a later one is durable.
+#[test]
+fn an_unborn_segment_is_removed_when_the_next_one_is_durable() {
+    let disk = known(true).disk;
+    let store = builder(&disk).open().unwrap();
+    let crashed = disk.fork();
+    drop(store);
+    let unborn = newest(&crashed);
+    let before = crashed.calls();
+    drop(builder(&crashed).open().unwrap());
+    let calls: Vec<_> = crashed.trace().into_iter().filter(|call| call.number > before).collect();
+    let at = |op: Op, path: &Path| calls.iter().position(|call| call.op == op && call.path == path);
+    let started = calls.iter().position(|call| call.op == Op::Rename).unwrap();
+    let durable =
+        calls[started..].iter().position(|call| call.op == Op::SyncDir).unwrap() + started;
+    assert!(at(Op::Remove, &unborn).unwrap() > durable, "{calls:?}");
+}
+
 /// Each step of a repair is durable before the next one: the cut before the seal.
 #[test]
 fn a_cut_is_durable_before_the_seal_behind_it() {
