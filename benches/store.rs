@@ -1,106 +1,237 @@
-//! What opening, saving and holding a store costs: `cargo bench --bench store`.
+//! What each call of a store costs: `cargo bench --bench store`.
 //!
-//! Each figure is the median of several runs on a fresh store in the system's temporary folder
-//! (`TMPDIR` chooses another disk).
+//! Every store lies in the system's temporary folder; `TMPDIR` chooses another disk. Beside other
+//! stores, and against the bare disk: `benches/peers`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
-    clippy::cast_precision_loss
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    missing_docs
 )]
 
 use std::{
-    path::Path,
+    cell::Cell,
+    hint::black_box,
+    path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant},
 };
 
-use peer_journal::{Change, P2PStatePersistence, PeerId, state::Address};
+use criterion::{Criterion, Throughput, criterion_group};
+use peer_journal::{
+    Change, ErrorKind, P2PStatePersistence, PeerId, inspect,
+    state::{Address, PeerKey},
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
-const RUNS: usize = 11;
+const PEERS: u64 = 100_000;
+const RECORDS: u64 = 200_000;
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3));
+    targets = appends, durable, relaxed, views, journal, snapshots, opening, compaction
+}
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    println!("{:<44}{:>12}{:>12}{:>12}", "", "min", "median", "max");
-    for peers in [1_000, 100_000] {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("p2p-state.json");
-        fill(&path, 0..peers);
-        report(&format!("open {peers} peers, all in the journal"), || time(|| drop(open(&path))));
-        runtime.block_on(open(&path).compact()).unwrap();
-        report(&format!("open {peers} peers from the snapshot"), || {
-            let started = Instant::now();
-            let store = open(&path);
-            let took = started.elapsed();
-            drop(store);
-            took
-        });
-        let store = open(&path);
-        let mut number = 0;
-        report(&format!("save {peers} peers after one change"), || {
-            number += 1;
-            store.retrieval_succeeded(&peer(number), Duration::from_millis(9)).unwrap();
-            time(|| assert!(runtime.block_on(store.compact()).is_ok()))
-        });
-    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
     memory_per_peer();
 }
 
-fn open(path: &Path) -> P2PStatePersistence {
-    P2PStatePersistence::open(path).unwrap()
+/// Encode, apply and queue, at 100,000 peers.
+fn appends(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("append");
+    group.throughput(Throughput::Elements(1));
+    let (_dir, store) = filled(PEERS);
+    let number = Cell::new(0);
+    let next = || number.replace(number.get() + 1);
+    group.bench_function("reputation", |bencher| {
+        bencher.iter(|| append(&store, succeeded(next())));
+    });
+    group.bench_function("peer_seen", |bencher| {
+        bencher.iter(|| append(&store, seen(next() % PEERS, at(next()), 1)));
+    });
+    group.bench_function("unchanged", |bencher| {
+        let change = seen(1, at(u64::from(u32::MAX)), 3);
+        append(&store, change.clone());
+        bencher.iter(|| append(&store, change.clone()));
+    });
 }
 
-fn time(work: impl FnOnce()) -> Duration {
-    let started = Instant::now();
-    work();
-    started.elapsed()
-}
-
-fn report(what: &str, mut run: impl FnMut() -> Duration) {
-    let mut times: Vec<Duration> = (0..RUNS).map(|_| run()).collect();
-    times.sort_unstable();
-    let [min, median, max] = [0, RUNS / 2, RUNS - 1].map(|at| times.get(at).copied().unwrap());
-    let show = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1000.0);
-    println!("{what:<44}{:>12}{:>12}{:>12}", show(min), show(median), show(max));
-}
-
-/// Appends one peer with three addresses and a reputation for each number.
-fn fill(path: &Path, numbers: std::ops::Range<u64>) {
-    let store = open(path);
-    let now = chrono::Utc::now();
-    for number in numbers {
-        let addresses = (0..3).map(|host| {
-            let [_, _, _, _, _, a, b, c] = number.to_be_bytes();
-            Address::from_text(&format!("/ip4/10.{a}.{b}.{c}/tcp/{}", 4001 + host))
+/// A change that is waited for: one after the other, and from many tasks at once.
+fn durable(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("durable append");
+    group.throughput(Throughput::Elements(1));
+    let (_dir, store) = filled(PEERS);
+    let runtime = Runtime::new().unwrap();
+    for tasks in [1, 64, 1024] {
+        group.bench_function(format!("{tasks} waiters"), |bencher| {
+            bencher.iter_custom(|times| {
+                let each = times.div_ceil(tasks);
+                let started = Instant::now();
+                let running: Vec<_> = (0..tasks)
+                    .map(|task| {
+                        let store = store.clone();
+                        runtime.spawn(async move {
+                            for turn in 0..each {
+                                let change = succeeded(task * 101 + turn);
+                                store.append(change).unwrap().await.unwrap();
+                            }
+                        })
+                    })
+                    .collect();
+                for task in running {
+                    runtime.block_on(task).unwrap();
+                }
+                started.elapsed().mul_f64(times as f64 / (each * tasks) as f64)
+            });
         });
-        let seen = Change::PeerSeen {
-            peer: peer(number).into(),
-            at: now.into(),
-            addresses: addresses.collect(),
-        };
-        let answered = Change::RetrievalSucceeded {
-            peer: peer(number).into(),
-            at: now.into(),
-            response_ms: 40,
-        };
-        store.append_batch([seen, answered]).unwrap();
     }
+}
+
+/// Changes that nobody waits for, from one thread and from two; the last one is synced.
+fn relaxed(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("relaxed append");
+    group.throughput(Throughput::Elements(1));
+    let (_dir, store) = filled(PEERS);
+    for producers in [1, 2] {
+        group.bench_function(format!("{producers} producers"), |bencher| {
+            bencher.iter_custom(|times| {
+                let each = times.div_ceil(producers);
+                let started = Instant::now();
+                thread::scope(|scope| {
+                    for producer in 0..producers {
+                        let store = &store;
+                        scope.spawn(move || {
+                            for turn in 0..each {
+                                append(store, succeeded(producer * 50_000 + turn));
+                            }
+                        });
+                    }
+                });
+                store.append(succeeded(0)).unwrap().wait().unwrap();
+                started.elapsed().mul_f64(times as f64 / (each * producers) as f64)
+            });
+        });
+    }
+}
+
+fn views(criterion: &mut Criterion) {
+    let (_dir, store) = filled(PEERS);
+    criterion.bench_function("view", |bencher| bencher.iter(|| black_box(store.view().unwrap())));
+    let view = store.view().unwrap();
+    let id = peer(77);
+    criterion.bench_function("view, one peer", |bencher| {
+        bencher.iter(|| black_box(view.peer(&id)).is_some());
+    });
+}
+
+/// Reading a journal. A snapshot covers the records of the first store, so that they are read and
+/// verified but not replayed.
+fn journal(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("journal");
+    group.throughput(Throughput::Elements(RECORDS));
+    let (_scanned_dir, scanned) = with_records(1);
+    Runtime::new().unwrap().block_on(open(&scanned).compact()).unwrap();
+    group.bench_function("scan", |bencher| bencher.iter(|| inspect(&scanned).unwrap()));
+    let (_replayed_dir, replayed) = with_records(PEERS);
+    group.bench_function("scan and replay", |bencher| {
+        bencher.iter(|| assert!(inspect(&replayed).unwrap().report.replayed >= RECORDS));
+    });
+}
+
+fn snapshots(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("snapshot of 100,000 peers");
+    group.throughput(Throughput::Elements(PEERS));
+    let runtime = Runtime::new().unwrap();
+    let (dir, store) = filled(PEERS);
+    let number = Cell::new(0);
+    group.bench_function("write", |bencher| {
+        bencher.iter(|| {
+            append(&store, succeeded(number.replace(number.get() + 1)));
+            runtime.block_on(store.compact()).unwrap()
+        });
+    });
+    drop(store);
+    group.bench_function("load", |bencher| {
+        bencher.iter(|| inspect(dir.path().join("p2p-state.json")).unwrap());
+    });
+}
+
+fn opening(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("open");
+    for peers in [1000, PEERS] {
+        let (dir, store) = filled(peers);
+        compact_twice(&store);
+        drop(store);
+        let path = dir.path().join("p2p-state.json");
+        group.bench_function(format!("{peers} peers"), |bencher| {
+            bencher.iter_custom(|times| {
+                (0..times)
+                    .map(|_| {
+                        let started = Instant::now();
+                        let store = open(&path);
+                        let took = started.elapsed();
+                        drop(store);
+                        took
+                    })
+                    .sum()
+            });
+        });
+    }
+}
+
+/// Appends while a snapshot of 100,000 peers is being written in the background.
+fn compaction(criterion: &mut Criterion) {
+    let (_dir, store) = filled(PEERS);
+    let runtime = Runtime::new().unwrap();
+    let number = Cell::new(0);
+    criterion.bench_function("append during compaction", |bencher| {
+        bencher.iter_custom(|times| {
+            let mut spent = Duration::ZERO;
+            let mut left = times;
+            while left > 0 {
+                append(&store, succeeded(number.replace(number.get() + 1)));
+                let compaction = runtime.spawn({
+                    let store = store.clone();
+                    async move { store.compact().await }
+                });
+                while left > 0 && !compaction.is_finished() {
+                    let change = succeeded(number.replace(number.get() + 1));
+                    let started = Instant::now();
+                    append(&store, change);
+                    spent += started.elapsed();
+                    left -= 1;
+                }
+                runtime.block_on(compaction).unwrap().unwrap();
+            }
+            spent
+        });
+    });
 }
 
 /// A counting allocator would need unsafe code, so this measures what the process holds: the growth
 /// of its resident memory while states of known size are added one by one.
 fn memory_per_peer() {
-    const PEERS: u64 = 100_000;
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("p2p-state.json");
-    fill(&path, 0..PEERS);
+    let (dir, store) = filled(PEERS);
+    compact_twice(&store);
+    drop(store);
     let mut held = Vec::new();
     let mut grown = Vec::new();
     for _ in 0..6 {
         let before = resident_bytes();
-        held.push(open(&path).view().unwrap());
+        held.push(open(&dir.path().join("p2p-state.json")).view().unwrap());
         grown.push(resident_bytes().saturating_sub(before) / PEERS);
     }
-    // The first ones also grow the allocator's pools for the journal's bytes.
+    // The first ones also grow the allocator's pools.
     let last = grown.split_off(2);
     println!("resident bytes per peer with three addresses and a reputation: {last:?}");
 }
@@ -111,6 +242,78 @@ fn resident_bytes() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
+}
+
+/// A store whose newest snapshot and its fallback cover everything, so that its journal is empty.
+fn compact_twice(store: &P2PStatePersistence) {
+    let runtime = Runtime::new().unwrap();
+    for number in 0..2 {
+        append(store, succeeded(number));
+        runtime.block_on(store.compact()).unwrap();
+    }
+}
+
+/// A closed store with many single records about this many peers.
+fn with_records(peers: u64) -> (TempDir, PathBuf) {
+    let (dir, store) = filled(peers);
+    for number in 0..RECORDS {
+        append(&store, succeeded(number % peers));
+    }
+    drop(store);
+    let path = dir.path().join("p2p-state.json");
+    (dir, path)
+}
+
+/// A store with this many peers, each with three addresses and a reputation.
+fn filled(peers: u64) -> (TempDir, P2PStatePersistence) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("p2p-state.json"));
+    let mut numbers = 0..peers;
+    while !numbers.is_empty() {
+        let changes = numbers.by_ref().take(200);
+        let changes = changes.flat_map(|number| [seen(number, at(0), 3), succeeded(number)]);
+        store.append_batch(changes).unwrap();
+    }
+    store.append(succeeded(0)).unwrap().wait().unwrap();
+    (dir, store)
+}
+
+fn open(path: &Path) -> P2PStatePersistence {
+    P2PStatePersistence::open(path).unwrap()
+}
+
+/// Waits only where too much waits for the disk.
+fn append(store: &P2PStatePersistence, change: Change) {
+    loop {
+        match store.append(change.clone()) {
+            Err(error) if error.kind() == ErrorKind::Full => {
+                thread::sleep(Duration::from_millis(1))
+            }
+            appended => return drop(appended.unwrap()),
+        }
+    }
+}
+
+fn succeeded(number: u64) -> Change {
+    let (peer, at) = (key(number % PEERS), at(number));
+    Change::RetrievalSucceeded { peer, at, response_ms: 20 + number % 100 }
+}
+
+fn seen(number: u64, at: peer_journal::state::Time, addresses: u64) -> Change {
+    let addresses = (0..addresses).map(|host| {
+        let [_, _, _, _, _, a, b, c] = number.to_be_bytes();
+        Address::from_text(&format!("/ip4/10.{a}.{b}.{c}/tcp/{}", 4001 + host))
+    });
+    Change::PeerSeen { peer: key(number), at, addresses: addresses.collect() }
+}
+
+fn at(ms: u64) -> peer_journal::state::Time {
+    let start = Duration::from_millis(1_767_225_600_000 + ms);
+    chrono::DateTime::from(std::time::UNIX_EPOCH + start).into()
+}
+
+fn key(number: u64) -> PeerKey {
+    peer(number).into()
 }
 
 fn peer(number: u64) -> PeerId {

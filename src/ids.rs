@@ -4,6 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Largest LSN and segment number that a reader believes: at a billion a second they are reached
+/// after 146 years. An opening stops at half of it, so that no session runs out of numbers.
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;
+
 /// Log sequence number: the dense number of a record, from 1.
 ///
 /// It counts records, never bytes. [`Lsn::ZERO`] stands before the first record.

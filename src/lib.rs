@@ -36,6 +36,8 @@
 //! # Features
 //! - `registry` (default): [`P2PRegistry`], a libp2p node built on the store, and the
 //!   [adapters](registry::adapters) that let any other libp2p program use it.
+//! - `dns` (default, brings `registry`): the node looks up addresses with a name, such as
+//!   `/dns4/example.org/tcp/4001` and `/dnsaddr/example.org`. Pure Rust.
 //! - `testing`: a simulated disk that loses what was not synced, for tests of programs that use
 //!   the store.
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
@@ -68,6 +70,7 @@ pub use libp2p_identity::PeerId;
 pub use multiaddr::Multiaddr;
 
 pub use error::{Error, ErrorKind, MarketplaceError, Result};
+pub use history::{History, HistoryStatus};
 pub use ids::{Lsn, StoreId};
 pub use mend::{RepairPlan, repair, repair_plan};
 pub use persistence::{

@@ -10,7 +10,9 @@ use std::{
 };
 
 use libp2p::{
-    Multiaddr, PeerId, Swarm, identify,
+    Multiaddr, PeerId, Swarm,
+    core::SignedEnvelope,
+    identify,
     identity::Keypair,
     multiaddr::Protocol,
     swarm::{
@@ -244,6 +246,112 @@ async fn what_a_peer_says_of_itself_is_recorded_from_the_event_loop() {
     let profile = view.peer(&peer).unwrap().profile.clone().expect("a profile");
     assert_eq!(profile.agent.as_ref().unwrap().len(), 256);
     assert!(profile.protocols.iter().any(|protocol| &**protocol == "/ipfs/id/1.0.0"));
+    assert_eq!(remembered(&store, &peer), [address.to_string()]);
+}
+
+/// A signed record as identify carries it, with a number of our choice.
+fn signed(key: &Keypair, number: u8, address: &Multiaddr) -> SignedEnvelope {
+    let field = |tag: u8, bytes: &[u8]| {
+        [&[tag << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat()
+    };
+    let payload = [
+        field(1, &key.public().to_peer_id().to_bytes()),
+        vec![2 << 3, number],
+        field(3, &field(1, &address.to_vec())),
+    ];
+    let kind = b"/libp2p/routing-state-record".to_vec();
+    SignedEnvelope::new(key, "libp2p-routing-state".to_owned(), kind, payload.concat()).unwrap()
+}
+
+#[tokio::test]
+async fn an_older_signed_record_does_not_undo_a_newer_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, recorder, _) = open(&dir.path().join("p2p-state.json"));
+    let key = Keypair::generate_ed25519();
+    let peer_id = key.public().to_peer_id();
+    let says = |number: u8, is_signed: bool| {
+        let address: Multiaddr = format!("/ip4/192.0.2.1/tcp/{number}").parse().unwrap();
+        let info = identify::Info {
+            public_key: key.public(),
+            protocol_version: String::new(),
+            agent_version: String::new(),
+            signed_peer_record: is_signed.then(|| signed(&key, number, &address)),
+            listen_addrs: vec![address.clone()],
+            protocols: Vec::new(),
+            observed_addr: Multiaddr::empty(),
+        };
+        let connection_id = ConnectionId::new_unchecked(1);
+        recorder.record(&identify::Event::Received { connection_id, peer_id, info });
+        [address.to_string()]
+    };
+    let newest = says(7, true);
+    says(6, true);
+    assert_eq!(remembered(&store, &peer_id), newest);
+    let next = says(8, true);
+    assert_eq!(remembered(&store, &peer_id), next);
+    let unsigned = says(1, false);
+    assert_eq!(remembered(&store, &peer_id), unsigned, "the peer's word over its connection");
+}
+
+#[tokio::test]
+async fn the_signed_record_of_a_real_peer_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, recorder, key) = open(&dir.path().join("p2p-state.json"));
+    let say = |key: &Keypair| {
+        identify::Config::new_with_signed_peer_record("/test/1".to_owned(), key)
+            .with_push_listen_addr_updates(true)
+    };
+    let memory = adapters::Behaviour::new(&recorder);
+    let identify = identify::Behaviour::new(say(&key));
+    let mut node = swarm(&key, Identified { memory, identify });
+    let other_key = Keypair::generate_ed25519();
+    let mut other = swarm(&other_key, identify::Behaviour::new(say(&other_key)));
+    let (peer, address) = (*other.local_peer_id(), listen(&mut other).await);
+    let outside: Multiaddr = "/ip4/192.0.2.1/tcp/4001".parse().unwrap();
+    other.add_external_address(outside.clone());
+    node.dial(address.clone()).unwrap();
+    let mut was_signed = false;
+    run(&mut node, &mut other, |_, _, event| {
+        let Of::First(SwarmEvent::Behaviour(IdentifiedEvent::Identify(event))) = event else {
+            return false;
+        };
+        recorder.record(&event);
+        if let identify::Event::Received { info, .. } = &event {
+            was_signed |= info.signed_peer_record.is_some();
+        }
+        was_signed
+    })
+    .await;
+    let mut known = remembered(&store, &peer);
+    known.sort();
+    let mut expected = [address.to_string(), outside.to_string()];
+    expected.sort();
+    assert_eq!(known, expected);
+}
+
+#[tokio::test]
+async fn the_end_writes_what_a_full_journal_did_not_take_a_moment_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p2p-state.json");
+    let clock = Clock::new();
+    drop(clock.open(&path));
+    let time = clock.clone();
+    let builder = P2PStatePersistence::builder(&path).clock(move || time.now());
+    let store = builder.max_unsynced_bytes(1024).open().unwrap();
+    let recorder = Recorder::new(&store, PeerId::random(), Config::default()).unwrap();
+    let peer = PeerId::random();
+    let address: Multiaddr = "/ip4/127.0.0.1/tcp/4001".parse().unwrap();
+    let mut crowd = 0;
+    while recorder.counters().journal_full == 0 {
+        crowd += 1;
+        assert!(crowd < 10_000, "it never fills");
+        recorder.observe(Fact::Heard { peer: &PeerId::random(), address: &address });
+    }
+    recorder.observe(Fact::Dialled { peer: &peer, address: &address });
+    store.sync().await.unwrap();
+    recorder.write_rest();
+    store.sync().await.unwrap();
+    recorder.write_rest();
     assert_eq!(remembered(&store, &peer), [address.to_string()]);
 }
 

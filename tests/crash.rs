@@ -1,251 +1,240 @@
 //! A power cut at every call on the disk: what was acknowledged is there, the rest is whole or
 //! absent.
 //!
-//! A workload runs on the simulated disk and crashes at each of its calls in turn. What the cut
-//! leaves is recovered, with further crashes inside that recovery. The oracle: recovery ends at or
-//! past the last acknowledgement, its state is the one that the workload saw at that LSN, it
-//! reports no loss, and a second recovery changes nothing.
+//! A workload runs on the simulated disk, which keeps a copy of itself from before each call. The
+//! power is cut on each copy: in every way there is, where that is at most [`bound`] ways, and
+//! otherwise in as many random ones. What is left is recovered, with further crashes inside that
+//! recovery. The oracle is in `common/explore.rs`: recovery ends at or past the last
+//! acknowledgement, its state is the one that the workload saw at that LSN, its report is true, a
+//! second recovery changes nothing, and the store goes on.
+//!
+//! `PEER_JOURNAL_LONG=1` leaves no crash point out and tries more.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-use chrono::{DateTime, Utc};
 use common::{
-    address, peer,
-    sim::{STATE_FILE, block_on, fingerprint, open},
+    explore::{Checker, Oracle, Run, Worker, digest, in_two, open, quick_or_long, told},
+    sim::{STATE_FILE, fingerprint},
 };
 use peer_journal::{
-    Ack, Change, Error, Lsn, Outcome as Recovery, P2PStatePersistence, SerializedPeer,
-    testing::{Outcome, Prng, SimDisk},
+    Lsn,
+    testing::{Outcome, SimDisk},
 };
 
-/// What the workload saw: the state at each LSN, and how far it was told that changes are durable.
-#[derive(Default)]
-struct Oracle {
-    seen: BTreeMap<Lsn, String>,
-    acknowledged: Lsn,
+/// All ways of a power cut are tried if there are no more than this.
+fn bound() -> u64 {
+    quick_or_long(256, 4096)
 }
 
-impl Oracle {
-    fn note(&mut self, store: &P2PStatePersistence) {
-        let view = store.view().unwrap();
-        self.seen.entry(view.lsn()).or_insert_with(|| fingerprint(&view));
-    }
-
-    fn acknowledge(&mut self, lsn: Lsn) {
-        self.acknowledged = self.acknowledged.max(lsn);
-    }
-
-    /// Notes the change of an append and waits for its ack.
-    fn durable(&mut self, store: &P2PStatePersistence, ack: Ack) -> Result<(), Error> {
-        self.note(store);
-        self.acknowledge(ack.wait()?);
-        Ok(())
-    }
-
-    fn check(&self, store: &P2PStatePersistence, story: &str) {
-        let view = store.view().unwrap();
-        let report = store.recovery().unwrap();
-        assert!(
-            view.lsn() >= self.acknowledged,
-            "{story}: acknowledged {} lost: {report}",
-            self.acknowledged
-        );
-        assert_eq!(report.lost, [], "{story}: {report}");
-        assert_ne!(report.outcome, Recovery::Salvaged, "{story}: {report}");
-        match self.seen.get(&view.lsn()) {
-            Some(seen) => assert_eq!(&fingerprint(&view), seen, "{story}: {report}"),
-            None => assert_eq!(view.lsn(), Lsn::ZERO, "{story}: a state nobody saw: {report}"),
-        }
-    }
+/// The seeds of the recorded runs.
+fn seeds() -> std::ops::Range<u64> {
+    0..quick_or_long(1, 8)
 }
 
-/// Appends, batches, bans, evictions, rotation, compaction, a difference, close and open again.
-fn workload(disk: &SimDisk, oracle: &mut Oracle) -> Result<(), Error> {
-    let store = open(disk)?;
-    oracle.note(&store);
-    for number in 0..3 {
-        let ack = store.peer_seen(&peer(number), &[address(4000)])?;
-        oracle.durable(&store, ack)?;
-    }
-    store.retrieval_succeeded(&peer(1), Duration::from_millis(40))?;
-    oracle.note(&store);
-    let batch = store.append_batch([
-        Change::PeerVerified { peer: peer(2).into(), verified: true },
-        Change::PackagesProvided { peer: peer(2).into(), count: 7 },
-        Change::BootstrapAdded { node: "/ip4/127.0.0.1/tcp/1".into() },
-    ])?;
-    oracle.durable(&store, batch)?;
-    let ban = store.ban(&peer(0), Duration::from_secs(60), "spam", "test")?;
-    oracle.durable(&store, ban)?;
-    oracle.acknowledge(block_on(store.compact())?);
-    for number in 0..6 {
-        // Fills more than one segment.
-        let ack = store.dht_put(&format!("key {number}"), &vec![number; 900])?;
-        oracle.note(&store);
-        if number % 2 == 0 {
-            oracle.durable(&store, ack)?;
-        }
-    }
-    oracle.acknowledge(block_on(store.compact())?);
-    let ack = store.evict_peer(&peer(1))?;
-    oracle.durable(&store, ack)?;
-    let mut rows = store.view()?.to_rows(DateTime::<Utc>::UNIX_EPOCH);
-    rows.peers.push(SerializedPeer {
-        peer_id: "a text that is no id".into(),
-        addresses: vec!["nor an address".into()],
-        last_seen: DateTime::<Utc>::UNIX_EPOCH,
-    });
-    let before = store.view()?.lsn();
-    let updated = block_on(store.update_state(rows));
-    oracle.note(&store);
-    if updated.is_err() {
-        return Err(store.dht_put("after", b"a failure").map(|_| ()).err().unwrap_or_else(|| {
-            block_on(store.sync()).expect_err("the disk is off, so a sync cannot succeed")
-        }));
-    }
-    oracle.acknowledge(before.next());
-    oracle.acknowledge(block_on(store.compact())?);
-    block_on(store.close())?;
-    drop(store);
-
-    let store = open(disk)?;
-    let ack = store.unban(&peer(0))?;
-    oracle.durable(&store, ack)?;
-    Ok(())
+/// Cuts the power on a copy.
+fn cut(image: &SimDisk, outcome: Outcome) -> SimDisk {
+    let disk = image.fork();
+    disk.power_cut(outcome);
+    disk
 }
 
-/// The calls of a whole run. Threads make the number vary a little; crashing past the end is
-/// harmless.
-fn calls_of_a_run() -> u64 {
-    let disk = SimDisk::new(0);
-    let mut oracle = Oracle::default();
-    workload(&disk, &mut oracle).unwrap();
-    assert_eq!(oracle.acknowledged, Lsn::new(15));
-    disk.calls()
-}
-
-fn crashed_at(call: u64) -> (SimDisk, Oracle) {
-    let disk = SimDisk::new(call);
-    disk.crash_at(call);
-    let mut oracle = Oracle::default();
-    // It fails where the machine went off, wherever that was.
-    let _failed = workload(&disk, &mut oracle);
-    (disk, oracle)
-}
-
-fn outcomes(call: u64) -> [Outcome; 6] {
-    [
-        Outcome::DropUnsynced,
-        Outcome::KeepAll,
-        Outcome::Random(call),
-        Outcome::Random(call + 1_000_000),
-        Outcome::Torn(call),
-        Outcome::Torn(call + 1_000_000),
-    ]
+/// The outcomes to try on an image: all or as many as [`bound`], and torn bytes.
+fn outcomes(image: &SimDisk) -> Vec<Outcome> {
+    let seed = image.calls();
+    let mut outcomes = image.outcomes(bound(), seed);
+    outcomes.extend((0..quick_or_long(4, 40)).map(|more| Outcome::Torn(seed + more * 1_000_000)));
+    outcomes
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_wherever_the_power_fails() {
-    let calls = calls_of_a_run();
-    for call in 1..=calls {
-        let (crashed, oracle) = crashed_at(call);
-        for outcome in outcomes(call) {
-            let disk = crashed.fork();
-            disk.power_cut(outcome);
-            let story = format!("crash at {:?}, {outcome:?}", disk.trace().last());
-            check_twice(&disk, &oracle, &story);
-        }
+fn nothing_acknowledged_is_lost_wherever_and_however_the_power_fails() {
+    let (mut points, mut all_ways) = (0, 0);
+    let (mut looked_at, mut different) = (0, 0);
+    for seed in seeds() {
+        let run = Run::record(seed);
+        assert_eq!(run.faults_hit, 5, "the disk was bad five times");
+        let checker = Checker::new(&run.oracle);
+        in_two(&run.images, |image| {
+            let acknowledged = run.oracle.acknowledged(image.calls());
+            for outcome in outcomes(image) {
+                checker.check(&cut(image, outcome), acknowledged, &told(image, outcome));
+            }
+        });
+        points += run.images.len();
+        let whole = |image: &&SimDisk| image.outcome_count().is_some_and(|count| count <= bound());
+        all_ways += run.images.iter().filter(whole).count();
+        looked_at += checker.counts().0;
+        different += checker.counts().1;
     }
-    println!("{calls} crash points, {} power cuts", calls * 6);
+    println!(
+        "{points} crash points, {all_ways} of them in every way; {looked_at} power cuts left \
+         {different} different disks"
+    );
+    assert!(points > 200, "{points} crash points");
+    assert!(all_ways * 10 > points * 9, "{all_ways} of {points} crash points in every way");
 }
 
+/// The machine goes off under the running program, which must end with an error and not hang; and a
+/// write is cut off in its middle.
+#[test]
+fn nothing_acknowledged_is_lost_when_the_machine_goes_off_under_the_program() {
+    let whole = SimDisk::new(0);
+    let mut oracle = Oracle::default();
+    Worker { disk: &whole, oracle: &mut oracle }.work().unwrap();
+    let calls: Vec<u64> = (1..=whole.calls()).step_by(quick_or_long(6, 1)).collect();
+    in_two(&calls, |call| {
+        let disk = SimDisk::new(*call);
+        disk.crash_at(*call);
+        let mut oracle = Oracle::default();
+        // It fails where the machine went off, wherever that was.
+        let _failed = Worker { disk: &disk, oracle: &mut oracle }.work();
+        disk.clear_faults();
+        let acknowledged = oracle.acknowledged(u64::MAX);
+        let checker = Checker::new(&oracle);
+        for outcome in
+            [Outcome::DropUnsynced, Outcome::KeepAll, Outcome::Random(*call), Outcome::Torn(*call)]
+        {
+            checker.check(&cut(&disk, outcome), acknowledged, &told(&disk, outcome));
+        }
+    });
+    println!("{} runs that ended in the middle of a call", calls.len());
+}
+
+/// What the process left in the page cache must be made durable before it is trusted.
 #[test]
 fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
-    for call in 1..=calls_of_a_run() {
-        let (disk, oracle) = crashed_at(call);
-        disk.power_on();
+    let run = Run::record(0);
+    let checker = Checker::new(&run.oracle);
+    in_two(&run.images, |image| {
+        let disk = image.fork();
         disk.kill();
-        let story = format!("killed at {:?}", disk.trace().last());
-        // What the process left in the page cache must be made durable before it is trusted.
+        let story = format!("killed: {}", told(image, Outcome::DropUnsynced));
         let store = open(&disk).unwrap();
-        oracle.check(&store, &story);
-        let (lsn, kept) = (store.view().unwrap().lsn(), fingerprint(&store.view().unwrap()));
+        let view = store.view().unwrap();
+        assert!(view.lsn() >= run.oracle.acknowledged(image.calls()), "{story}");
+        run.oracle.was_seen(&view, store.recovery().unwrap(), &story);
+        let (lsn, kept) = (view.lsn(), fingerprint(&view));
+        // The machine goes off right after the opening, or after a close.
+        let crashed = disk.fork();
         drop(store);
-        disk.power_cut(Outcome::DropUnsynced);
-        let store = open(&disk).unwrap();
-        assert_eq!((store.view().unwrap().lsn(), fingerprint(&store.view().unwrap())), (lsn, kept));
-    }
+        for disk in [crashed, disk] {
+            disk.power_cut(Outcome::DropUnsynced);
+            checker.check(&disk.fork(), lsn, &story);
+            let view = open(&disk).unwrap().view().unwrap();
+            assert_eq!((view.lsn(), fingerprint(&view)), (lsn, kept.clone()), "{story}");
+        }
+    });
+    println!("{} kills", run.images.len());
 }
 
 /// What is deleted is in two snapshots that are both durable, so one of them may rot.
 #[test]
 fn nothing_acknowledged_is_lost_when_the_snapshot_rots_after_a_power_cut() {
-    let mut rotten = 0;
-    for call in 1..=calls_of_a_run() {
-        let (crashed, oracle) = crashed_at(call);
-        for outcome in [Outcome::DropUnsynced, Outcome::Random(call)] {
-            let disk = crashed.fork();
-            disk.power_cut(outcome);
+    let run = Run::record(0);
+    let rotten = AtomicUsize::new(0);
+    in_two(&run.images, |image| {
+        let seed = image.calls();
+        for outcome in [Outcome::DropUnsynced, Outcome::Random(seed)] {
+            let disk = cut(image, outcome);
             if disk.flip_bit(STATE_FILE, 8 * 40).is_err() {
                 continue; // it was never saved
             }
-            rotten += 1;
-            let story = format!("crash at {:?}, {outcome:?}, then rot", disk.trace().last());
+            if run.oracle.large_update.contains(&seed) {
+                continue; // between its two publications: a blind spot, see docs/durability.md
+            }
+            rotten.fetch_add(1, Ordering::Relaxed);
+            let story = format!("{}, then rot", told(image, outcome));
             let store = open(&disk).unwrap_or_else(|error| panic!("{story}: {error:#}"));
             let (view, report) = (store.view().unwrap(), store.recovery().unwrap());
-            assert!(view.lsn() >= oracle.acknowledged, "{story}: {report}");
+            assert!(view.lsn() >= run.oracle.acknowledged(seed), "{story}: {report}");
             assert_eq!(report.lost, [], "{story}: {report}");
-            assert_eq!(
-                oracle.seen.get(&view.lsn()),
-                Some(&fingerprint(&view)),
-                "{story}: {report}"
-            );
+            run.oracle.was_seen(&view, report, &story);
         }
-    }
-    assert!(rotten > 50, "the snapshot rotted {rotten} times");
+    });
+    let rotten = rotten.into_inner();
+    println!("{rotten} rotten snapshots");
+    assert!(rotten > 200, "the snapshot rotted {rotten} times");
 }
 
-fn check_twice(disk: &SimDisk, oracle: &Oracle, story: &str) {
-    let store = open(disk).unwrap_or_else(|error| panic!("{story}: {error:#}"));
-    oracle.check(&store, story);
-    let (lsn, kept) = (store.view().unwrap().lsn(), fingerprint(&store.view().unwrap()));
-    drop(store);
-    let store = open(disk).unwrap_or_else(|error| panic!("{story}, again: {error:#}"));
-    let view = store.view().unwrap();
-    assert_eq!((view.lsn(), fingerprint(&view)), (lsn, kept), "{story}: a second recovery differs");
-    let report = store.recovery().unwrap();
-    assert_eq!(report.outcome, Recovery::Clean, "{story}: {report}");
+/// The disk before each call of an opening and of the close after it.
+fn recovery_of(disk: &SimDisk) -> Vec<SimDisk> {
+    let disk = disk.fork();
+    disk.record_images();
+    drop(open(&disk).unwrap());
+    disk.take_images()
 }
 
+/// Recovery crashes in any of its calls, the recovery of that crashes in any of its own, and the
+/// third one finds everything.
 #[test]
 fn recovery_may_crash_anywhere_twice_in_a_row() {
-    let mut recoveries = 0;
-    for call in (1..=calls_of_a_run()).step_by(5) {
-        let (crashed, oracle) = crashed_at(call);
-        crashed.power_cut(Outcome::Torn(call));
-        let first = crashed.fork();
-        let before = first.calls();
-        drop(open(&first).unwrap());
-        let mut random = Prng::new(call);
-        for inside in before + 1..=first.calls() {
-            let disk = crashed.fork();
-            crash_while_opening(&disk, inside, Outcome::Random(random.next_u64()));
-            let again = disk.calls() + 1 + random.below(20);
-            crash_while_opening(&disk, again, Outcome::Torn(random.next_u64()));
-            let story = format!("crash {call}, in recovery at {inside}, then at {again}");
-            check_twice(&disk, &oracle, &story);
-            recoveries += 1;
-        }
+    let (mut crashed_once, mut crashed_twice) = (0, 0);
+    // Every crash point of a run is some hundred thousand recoveries.
+    for seed in 0..quick_or_long(1, 2) {
+        let run = Run::record(seed);
+        let checker = Checker::new(&run.oracle);
+        let explored = Mutex::new(HashSet::new());
+        let is_new = |disk: &SimDisk| explored.lock().unwrap().insert(digest(disk));
+        let first = AtomicUsize::new(0);
+        let points: Vec<&SimDisk> = run.images.iter().step_by(quick_or_long(17, 1)).collect();
+        in_two(&points, |image| {
+            let acknowledged = run.oracle.acknowledged(image.calls());
+            let seed = image.calls();
+            let outcome = Outcome::Torn(seed);
+            let story = told(image, outcome);
+            for (inside, once) in recovery_of(&cut(image, outcome)).iter().enumerate() {
+                for one in few(once, seed + inside as u64) {
+                    let left = cut(once, one);
+                    if !is_new(&left) {
+                        continue;
+                    }
+                    first.fetch_add(1, Ordering::Relaxed);
+                    for (again, twice) in recovery_of(&left).iter().enumerate() {
+                        for two in few(twice, seed + again as u64) {
+                            let story = format!(
+                                "{story}, in recovery at call {inside}, {one:?}, then at {again}, \
+                                 {two:?}"
+                            );
+                            checker.check(&cut(twice, two), acknowledged, &story);
+                        }
+                    }
+                }
+            }
+        });
+        crashed_once += first.into_inner();
+        crashed_twice += checker.counts().0;
     }
-    println!("{recoveries} recoveries were crashed twice");
+    println!("{crashed_once} recoveries of crashed recoveries, crashed {crashed_twice} times");
+    assert!(crashed_twice > 1000, "{crashed_twice}");
 }
 
-fn crash_while_opening(disk: &SimDisk, call: u64, outcome: Outcome) {
-    disk.crash_at(call);
-    drop(open(disk));
-    disk.power_on();
-    disk.power_cut(outcome);
+/// A few ways of a power cut inside a recovery.
+fn few(image: &SimDisk, seed: u64) -> Vec<Outcome> {
+    let mut outcomes = image.outcomes(quick_or_long(2, 4), seed);
+    outcomes.push(Outcome::Torn(seed));
+    outcomes
+}
+
+/// The numbers of the records are the model's: nothing is acknowledged that was not appended.
+#[test]
+fn the_workload_is_what_it_says() {
+    let run = Run::record(0);
+    let end = run.images.last().unwrap();
+    let last = run.oracle.acknowledged(end.calls());
+    let highest = *run.oracle.seen.keys().next_back().unwrap();
+    assert!(last <= highest && last >= Lsn::new(25), "{last} of {highest}");
+    let story: String = end.trace().iter().map(|call| format!("{call}\n")).collect();
+    for wanted in ["rename", "link", "remove", "quarantine", "set_len", ".json.tmp", "sync_dir"] {
+        let found = story.contains(wanted);
+        assert!(found || wanted == "quarantine", "the workload never calls for {wanted}");
+    }
 }

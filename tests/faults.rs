@@ -1,101 +1,30 @@
 //! A disk that fails while the node runs: every waiter is told, nothing that was appended is lost,
-//! and service comes back when the disk does.
+//! and service comes back when the disk does. One sync that fails is lesson 4 in tests/lessons.rs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use common::{
     address, peer,
-    sim::{block_on, builder, fingerprint, open},
+    sim::{
+        block_on, builder, eight_writers, open, survives_a_power_cut, wait_until_durable,
+        wait_until_healthy,
+    },
 };
 use peer_journal::{
-    Change, ErrorKind, Lsn, P2PStatePersistence,
+    Change, ErrorKind, Lsn,
     testing::{Effect, Fault, Op, Outcome, SimDisk},
 };
-
-/// Waits until the disk has taken everything, as an operator would: by asking again.
-fn wait_until_durable(store: &P2PStatePersistence) -> Lsn {
-    for _ in 0..1000 {
-        match block_on(store.sync()) {
-            Ok(lsn) => return lsn,
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Degraded, "{error:#}"),
-        }
-    }
-    panic!("the store did not come back: {:?}", store.status());
-}
-
-/// Everything may be durable while the segment for what comes next still has to be started.
-fn wait_until_healthy(store: &P2PStatePersistence) {
-    for _ in 0..2000 {
-        if store.status().unwrap().degraded.is_none() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    panic!("the store stays degraded: {:?}", store.status());
-}
-
-/// After a power cut that keeps only what was synced, the store is as it was in memory.
-fn survives_a_power_cut(disk: &SimDisk, store: P2PStatePersistence, story: &str) {
-    disk.clear_faults();
-    let view = store.view().unwrap();
-    let image = disk.fork();
-    drop(store);
-    for disk in [image, disk.clone()] {
-        disk.power_cut(Outcome::DropUnsynced);
-        let store = open(&disk).unwrap();
-        let report = store.recovery().unwrap();
-        let found = store.view().unwrap();
-        assert_eq!(found.lsn(), view.lsn(), "{story}: {report}");
-        assert_eq!(fingerprint(&found), fingerprint(&view), "{story}: {report}");
-        assert_eq!(report.lost, [], "{story}: {report}");
-        assert!(!report.is_damaged(), "{story}: {report}");
-    }
-}
-
-/// Eight threads append and wait while one call on the journal fails.
-fn eight_writers(disk: &SimDisk, story: &str) {
-    let store = open(disk).unwrap();
-    std::thread::scope(|scope| {
-        for thread in 0..8 {
-            let store = &store;
-            scope.spawn(move || {
-                let mut durable = Lsn::ZERO;
-                for number in 0..6 {
-                    let ack = store.peer_seen(&peer(thread), &[address(number + 1)]).unwrap();
-                    let lsn = ack.lsn();
-                    match ack.wait() {
-                        Ok(lsn) => assert!(store.durable_through().unwrap() >= lsn),
-                        Err(error) => assert_eq!(error.kind(), ErrorKind::Degraded, "{error:#}"),
-                    }
-                    let now = store.durable_through().unwrap();
-                    assert!(now >= durable, "durable_through went back");
-                    durable = now;
-                    assert!(lsn > Lsn::ZERO);
-                }
-            });
-        }
-    });
-    assert_eq!(wait_until_durable(&store), Lsn::new(48));
-    wait_until_healthy(&store);
-    survives_a_power_cut(disk, store, story);
-}
-
-#[test]
-fn a_failed_sync_is_told_to_every_waiter_and_loses_nothing() {
-    let mut hit = 0;
-    // The first sync belongs to the opening.
-    for after in 1..16 {
-        let disk = SimDisk::new(after);
-        disk.fail(Fault::new(Op::Sync).path("segment-").after(after).effect(Effect::MarkClean));
-        eight_writers(&disk, &format!("sync {after} fails"));
-        hit += disk.faults_hit();
-    }
-    assert!(hit > 5, "the faults were met: {hit}");
-}
 
 #[test]
 fn syncs_that_fail_several_times_in_a_row_lose_nothing() {
@@ -243,6 +172,57 @@ fn a_compaction_that_fails_at_any_step_leaves_the_old_files_in_charge() {
         assert!(segments <= 3, "{story}: {:?}", disk.files());
         survives_a_power_cut(&disk, store, &story);
     }
+}
+
+/// What has expired is dropped by a record, and for that there may be no room: that is no reason
+/// not to save.
+#[test]
+fn a_save_with_a_full_queue_leaves_what_has_expired_for_the_next_one() {
+    let disk = SimDisk::new(8);
+    let seconds = Arc::new(AtomicI64::new(1_790_000_000));
+    let clock = Arc::clone(&seconds);
+    let now = move || DateTime::from_timestamp(clock.load(Ordering::Relaxed), 0).unwrap();
+    let at = now().into();
+    // One record may wait, and nothing beside it.
+    let store = builder(&disk).max_unsynced_bytes(1).clock(now).open().unwrap();
+    let cached = Change::PackageCached { id: "old".into(), data: vec![1; 9].into(), at };
+    store.append(cached).unwrap().wait().unwrap();
+    disk.fail(Fault::new(Op::Sync).path("segment-").forever());
+    store.dht_put("waits", b"1").unwrap().wait().unwrap_err();
+    assert_eq!(store.dht_put("too much", b"1").unwrap_err().kind(), ErrorKind::Full);
+    seconds.fetch_add(600, Ordering::Relaxed);
+    let error = block_on(store.compact()).unwrap_err();
+    assert_ne!(error.kind(), ErrorKind::Full, "the disk is what failed: {error:#}");
+    assert_eq!(store.view().unwrap().state().counts().packages, 1);
+    disk.clear_faults();
+    wait_until_durable(&store);
+    wait_until_healthy(&store);
+    block_on(store.compact()).unwrap();
+    assert_eq!(store.view().unwrap().state().counts().packages, 0, "dropped by the next save");
+    survives_a_power_cut(&disk, store, "expired");
+}
+
+/// Neither growth nor zeros are left for the commit that starts a segment.
+#[test]
+fn the_next_segment_is_on_disk_before_it_is_started() {
+    let disk = SimDisk::new(9);
+    let store = open(&disk).unwrap();
+    for number in 0..20 {
+        store.dht_put(&format!("key {number}"), &[1; 500]).unwrap().wait().unwrap();
+    }
+    drop(store);
+    let trace = disk.trace();
+    let mut prepared = 0;
+    for (index, call) in trace.iter().enumerate() {
+        let is_header = call.op == Op::Write && (call.offset, call.len) == (0, 96);
+        if !is_header || call.path.ends_with("segment-0.tmp") {
+            continue; // the first one is made while the store is opened
+        }
+        let before = trace[..index].iter().rev().find(|other| other.path == call.path).unwrap();
+        assert_eq!(before.op, Op::Sync, "{before} before {call}");
+        prepared += 1;
+    }
+    assert!(prepared >= 2, "{prepared} segments were started");
 }
 
 #[test]

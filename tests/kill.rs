@@ -22,6 +22,11 @@ const PATH: &str = "PEER_JOURNAL_KILL_PATH";
 const COUNT: &str = "PEER_JOURNAL_KILL_COUNT";
 const BURST: &str = "PEER_JOURNAL_KILL_BURST";
 const COMPACTS: &str = "PEER_JOURNAL_KILL_COMPACTS";
+/// How many kills, for long runs; without it few.
+const ROUNDS: &str = "PEER_JOURNAL_KILL_ROUNDS";
+const ROUNDS_USUALLY: u64 = 12;
+/// Then a new store begins: every round looks at all that the store holds.
+const ROUNDS_OF_A_STORE: u64 = 24;
 const TASKS: u64 = 64;
 
 fn key(number: u64) -> String {
@@ -165,10 +170,13 @@ fn count_prefix(path: &Path) -> (u64, RecoveryReport) {
 
 #[test]
 fn every_acknowledged_change_survives_kill_9_round_after_round() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("p2p-state.json");
+    let mut folder = tempfile::tempdir().unwrap();
     let mut before = 0;
-    for round in 0..12_u64 {
+    for round in 0..order(ROUNDS).unwrap_or(ROUNDS_USUALLY) {
+        if round > 0 && round % ROUNDS_OF_A_STORE == 0 {
+            (folder, before) = (tempfile::tempdir().unwrap(), 0);
+        }
+        let path = folder.path().join("p2p-state.json");
         let compacts = round % 3 == 2;
         let wanted = 1 + (round * 397) % 1500;
         let mut victim = Victim::start(&path, u64::MAX >> 1, 1, compacts);

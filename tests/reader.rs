@@ -227,36 +227,6 @@ fn a_time_finds_the_last_record_before_it() {
 }
 
 #[test]
-fn a_large_update_is_told_as_one_and_is_not_missing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("p2p-state.json");
-    let open = || P2PStatePersistence::builder(&path).clock(noon).open().unwrap();
-    let store = open();
-    let one = store.dht_put("one", b"1").unwrap().wait().unwrap();
-    let mut rows = store.view().unwrap().to_rows(noon());
-    for number in 0..4200 {
-        // Long keys: text is quick to write, even without optimisation.
-        rows.dht_entries.push(peer_journal::SerializedDHTEntry {
-            key: format!("{number:04090}"),
-            value: Vec::new(),
-            stored_at: noon(),
-        });
-    }
-    block_on(store.update_state(rows)).unwrap();
-    let large = one.next();
-    assert_eq!(store.view().unwrap().lsn(), large);
-    store.dht_put("two", b"2").unwrap().wait().unwrap();
-    let seen = Reader::open(&path).unwrap();
-    assert_eq!(story(seen.log(..).unwrap()), ["1", "2 large", "3"]);
-    assert_eq!(seen.oldest_restorable().unwrap(), Lsn::ZERO);
-    assert_eq!(seen.state_at(one).unwrap().state().counts().dht_entries, 1);
-    let journal = Journal::open(&path).unwrap();
-    let records = journal.follow(one).poll().unwrap();
-    assert_eq!(lsns(&records)[0], 2);
-    assert!(records[0].is_large_update && records[0].bytes == 0);
-}
-
-#[test]
 fn following_survives_rotation_compaction_and_a_restart() {
     let disk = SimDisk::new(3);
     let store = builder(&disk).open().unwrap();

@@ -2,11 +2,17 @@
 #![cfg(feature = "registry")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "common/counting.rs"]
+mod counting;
 #[path = "common/nodes.rs"]
 mod nodes;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use counting::Counting;
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
     futures::StreamExt,
@@ -17,7 +23,10 @@ use libp2p::{
     tcp, yamux,
 };
 use nodes::{LIMIT, Seat, stranger, until, within};
-use peer_journal::{P2PRegistry, state::PeerEntry};
+use peer_journal::{
+    P2PConfig, P2PRegistry, P2PStatePersistence, registry::RegistryLimits, state::PeerEntry,
+    testing::SimDisk,
+};
 
 fn entry(node: &P2PRegistry, peer: &PeerId) -> Option<PeerEntry> {
     node.store().view().unwrap().peer(peer).cloned()
@@ -162,12 +171,7 @@ async fn garbage_for_the_dht_and_for_gossip_leaves_no_row() {
     let topic = gossipsub::IdentTopic::new("/ggen/packages/v1");
     swarm.behaviour_mut().gossip.subscribe(&topic).unwrap();
     swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
-    // Ten thousand addresses of a peer that does not exist, for whoever asks.
-    let nobody = Keypair::generate_ed25519().public().to_peer_id();
-    for port in 1..=10_000_u16 {
-        let address = format!("/ip4/127.9.9.9/tcp/{port}").parse().unwrap();
-        swarm.behaviour_mut().kad.add_address(&nobody, address);
-    }
+    let nobodies = add_crowd(&mut swarm);
     swarm.dial(at).unwrap();
     let victim = node.local_peer_id();
     let mut subscribed = false;
@@ -212,8 +216,170 @@ async fn garbage_for_the_dht_and_for_gossip_leaves_no_row() {
     assert!(status.connected_peers.contains(&key.public().to_peer_id()));
     assert_eq!((status.known_packages, status.store.counts.dht_entries), (0, 0));
     assert!(status.store.counts.peers <= 2, "{:?}", status.store.counts);
-    assert!(entry(&node, &nobody).is_none(), "nobody spoke to it");
+    for nobody in &nobodies {
+        assert!(entry(&node, nobody).is_none(), "nobody spoke to it");
+    }
     assert!(status.store.last_lsn.get() <= 15, "{} records", status.store.last_lsn);
     driving.abort();
     within(node.shutdown()).await.unwrap();
+}
+
+/// What a flood cost.
+#[derive(Debug)]
+struct Cost {
+    records: u64,
+    syncs: u64,
+    bytes: u64,
+    /// Begun minutes that the flood took: each gives every peer new tokens.
+    minutes: u64,
+}
+
+/// Everything that strangers can send, `packets` times each but for the reconnects, against a node
+/// whose disk is counted.
+async fn flood(packets: u64) -> Cost {
+    let disk = Arc::new(Counting::new(SimDisk::new(packets).mount()));
+    let builder = P2PStatePersistence::builder("/node/p2p-state.json").vfs(disk.clone());
+    let store = builder.auto_save_every(Duration::from_secs(3600)).open().unwrap();
+    let limits = RegistryLimits { dht_puts_per_minute: 10, ..RegistryLimits::default() };
+    let config = P2PConfig {
+        listen_addresses: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
+        limits,
+        ..P2PConfig::default()
+    };
+    let node = within(P2PRegistry::with_store(config, store)).await.unwrap();
+    let at = within(node.start_listening()).await.unwrap().remove(0);
+    within(node.subscribe()).await.unwrap();
+    let (records, (syncs, bytes)) = (lsn(&node), disk.counts());
+    let begun = Instant::now();
+    let mut driven: Vec<_> = [noisy("x", 10_000), noisy(&"x".repeat(1 << 20), 0)]
+        .into_iter()
+        .map(|mut swarm| {
+            swarm.dial(at.clone()).unwrap();
+            drive(swarm)
+        })
+        .collect();
+    for round in 0..packets / 10 {
+        let mut swarm = stranger(&format!("agent {round}"), &loop_key());
+        introduce(&mut swarm, &at).await;
+    }
+    let mut crowd = hostile(&Keypair::generate_ed25519());
+    add_crowd(&mut crowd);
+    crowd.dial(at.clone()).unwrap();
+    driven.push(drive(crowd));
+    let mut swarm = hostile(&Keypair::generate_ed25519());
+    spam(&mut swarm, node.local_peer_id(), &at, packets).await;
+    driven.push(drive(swarm));
+    until("the node has looked at it", || async {
+        let counters = node.status().await.unwrap().counters;
+        counters.invalid + counters.coalesced >= packets
+    })
+    .await;
+    within(node.store().sync()).await.unwrap();
+    let status = node.status().await.unwrap();
+    assert!(status.store.counts.peers <= 5, "{:?}", status.store.counts);
+    let (syncs_now, bytes_now) = disk.counts();
+    driven.iter().for_each(tokio::task::JoinHandle::abort);
+    within(node.shutdown()).await.unwrap();
+    Cost {
+        records: status.store.last_lsn.get() - records,
+        syncs: syncs_now - syncs,
+        bytes: bytes_now - bytes,
+        minutes: begun.elapsed().as_secs() / 60 + 1,
+    }
+}
+
+/// The one who reconnects is always the same.
+fn loop_key() -> Keypair {
+    Keypair::ed25519_from_bytes([7; 32]).unwrap()
+}
+
+fn noisy(agent: &str, addresses: u16) -> Swarm<identify::Behaviour> {
+    let mut swarm = stranger(agent, &Keypair::generate_ed25519());
+    for port in 0..addresses {
+        let address = format!("/ip4/127.0.0.1/tcp/{}", 1 + port).parse().unwrap();
+        swarm.add_external_address(address);
+    }
+    swarm
+}
+
+fn drive<B>(mut swarm: Swarm<B>) -> tokio::task::JoinHandle<()>
+where
+    B: NetworkBehaviour<ToSwarm: Send> + Send,
+{
+    tokio::spawn(async move {
+        loop {
+            swarm.select_next_some().await;
+        }
+    })
+}
+
+/// Ten thousand addresses, of as many peers that do not exist as an answer has room for, for
+/// whoever asks.
+fn add_crowd(swarm: &mut Swarm<Hostile>) -> Vec<PeerId> {
+    let nobodies: Vec<PeerId> =
+        (0..20).map(|_| Keypair::generate_ed25519().public().to_peer_id()).collect();
+    for nobody in &nobodies {
+        for port in 1..=500_u16 {
+            let address = format!("/ip4/127.9.9.9/tcp/{port}").parse().unwrap();
+            swarm.behaviour_mut().kad.add_address(nobody, address);
+        }
+    }
+    nobodies
+}
+
+/// New addresses, provider records, rubbish for the DHT and for gossip, each so many times. The
+/// next are sent when the DHT has answered the last, so that none is lost on the way.
+async fn spam(swarm: &mut Swarm<Hostile>, victim: PeerId, at: &Multiaddr, packets: u64) {
+    let topic = gossipsub::IdentTopic::new("/ggen/packages/v1");
+    swarm.behaviour_mut().gossip.subscribe(&topic).unwrap();
+    swarm.behaviour_mut().kad.add_address(&victim, at.clone());
+    swarm.dial(at.clone()).unwrap();
+    let (mut sent, mut answered, mut claimed) = (0, 0, None);
+    let flood = async {
+        while answered < packets {
+            let event = swarm.select_next_some().await;
+            let SwarmEvent::Behaviour(event) = event else { continue };
+            match event {
+                HostileEvent::Gossip(gossipsub::Event::Subscribed { .. }) if sent == 0 => {}
+                HostileEvent::Kad(kad::Event::OutboundQueryProgressed {
+                    result: kad::QueryResult::PutRecord(result),
+                    ..
+                }) => {
+                    result.unwrap();
+                    answered += 1;
+                }
+                _ => continue,
+            }
+            sent += 1;
+            let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{}", 1000 + sent).parse().unwrap();
+            swarm.add_external_address(address.clone());
+            if let Some(old) = claimed.replace(address) {
+                swarm.remove_external_address(&old);
+            }
+            let hostile = swarm.behaviour_mut();
+            hostile.identify.push([victim]);
+            let key = format!("/ggen/packages/v1/p{sent}").into_bytes();
+            hostile.kad.start_providing(key.clone().into()).unwrap();
+            hostile.kad.stop_providing(&key.clone().into());
+            let record = kad::Record::new(key, vec![0xff; 100]);
+            hostile.kad.put_record_to(record, [victim].into_iter(), kad::Quorum::One);
+            let garbage = format!("garbage {sent}");
+            let _ = hostile.gossip.publish(topic.clone(), garbage.into_bytes());
+        }
+    };
+    within(flood).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_costs_no_more_syncs_and_bytes_when_it_is_four_times_as_large() {
+    for packets in [60, 240] {
+        let cost = flood(packets).await;
+        println!("{packets} packets: {cost:?}");
+        // Five strangers with ten tokens each, and ten provider records; more each minute.
+        let records = 60 + 65 * cost.minutes;
+        assert!(cost.records <= records, "{packets} packets: {cost:?}");
+        assert!(cost.syncs <= records, "{packets} packets: {cost:?}");
+        assert!(cost.bytes <= records * 1024, "{packets} packets: {cost:?}");
+        assert!(cost.records >= 5, "the flood did not reach the recorder: {cost:?}");
+    }
 }

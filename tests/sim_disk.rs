@@ -604,6 +604,153 @@ fn damage_by_hand_is_durable_and_not_counted() {
     assert_eq!(disk.calls(), 0);
 }
 
+/// All files with their bytes, after a power cut with this outcome.
+fn image(disk: &SimDisk, outcome: Outcome) -> Vec<(PathBuf, Vec<u8>)> {
+    let disk = disk.fork();
+    disk.power_cut(outcome);
+    let files = disk.files().into_iter();
+    files.map(|(path, _)| (path.clone(), disk.read(path).unwrap())).collect()
+}
+
+/// Every numbered outcome; they must be as many as counted, and no two the same.
+fn numbered(disk: &SimDisk) -> BTreeSet<Vec<(PathBuf, Vec<u8>)>> {
+    let count = disk.outcome_count().unwrap();
+    let images: BTreeSet<_> = (0..count).map(|number| image(disk, Outcome::Nth(number))).collect();
+    assert_eq!(images.len() as u64, count, "some outcomes are the same");
+    assert_eq!(image(disk, Outcome::Nth(0)), image(disk, Outcome::DropUnsynced));
+    assert!(images.contains(&image(disk, Outcome::KeepAll)));
+    let last = image(disk, Outcome::Nth(count - 1));
+    assert_eq!(image(disk, Outcome::Nth(count + 7)), last, "past the end");
+    images
+}
+
+#[test]
+fn outcomes_are_counted_and_numbered() {
+    let (disk, file) = disk_with(&[0; 4 * SECTOR]);
+    assert_eq!(numbered(&disk).len(), 1, "everything is durable");
+    file.write_at(0, &[1; 2 * SECTOR]).unwrap();
+    assert_eq!(numbered(&disk).len(), 4, "each of two sectors");
+    file.write_at(SECTOR as u64, &[2; SECTOR]).unwrap();
+    assert_eq!(numbered(&disk).len(), 6, "one of them in three versions");
+    file.write_at(3 * SECTOR as u64, &[0; SECTOR]).unwrap();
+    assert_eq!(numbered(&disk).len(), 6, "what was there already makes no difference");
+    file.set_len(SECTOR as u64).unwrap();
+    assert_eq!(numbered(&disk).len(), 6 + 2, "what is cut off makes none either");
+    file.sync().unwrap();
+    disk.create(path("/d/b")).unwrap().write_at(0, &[1; 10]).unwrap();
+    assert_eq!(numbered(&disk).len(), 1 + 3, "no name; else empty, zeros, or the bytes");
+    disk.sync_dir(path("/d")).unwrap();
+    assert_eq!(numbered(&disk).len(), 3);
+    disk.rename(path("/d/b"), path("/d/a")).unwrap();
+    assert_eq!(numbered(&disk).len(), 6, "under either name");
+    disk.remove(path("/d/a")).unwrap();
+    assert_eq!(numbered(&disk).len(), 7, "the removal only after the rename");
+}
+
+/// What chance may leave is among what is numbered, and of little there is to leave it leaves all.
+#[test]
+fn numbered_outcomes_are_all_that_chance_may_leave() {
+    let mut small = 0;
+    for seed in 0..150 {
+        let mut prng = Prng::new(seed);
+        let disk = disk();
+        disk.create_dir_all(path("/e")).unwrap();
+        for name in ["/d/a", "/d/b", "/e/a"] {
+            disk.write(name, name.as_bytes().repeat(200)).unwrap();
+        }
+        let names = ["/d/a", "/d/b", "/d/c", "/e/a", "/e/b"].map(path);
+        for step in 0..6_u8 {
+            let (one, other) = (*prng.pick(&names).unwrap(), *prng.pick(&names).unwrap());
+            // Calls on what is not there are errors, and change nothing.
+            let _done = match prng.below(8) {
+                0 => disk.create(one).map(drop),
+                1 => disk.rename(one, other),
+                2 => disk.link(one, other),
+                3 => disk.remove(one),
+                4 => disk.sync_dir(path(if step % 2 == 0 { "/d" } else { "/e" })),
+                5 => disk.open(one).and_then(|file| file.set_len(prng.below(1200))),
+                6 => disk.open(one).and_then(|file| file.sync()),
+                _ => disk.open(one).and_then(|file| file.write_at(prng.below(900), &[step; 300])),
+            };
+        }
+        let numbered = numbered(&disk);
+        let random: BTreeSet<_> =
+            (0..300).map(|seed| image(&disk, Outcome::Random(seed))).collect();
+        assert!(random.is_subset(&numbered), "seed {seed}: chance left what has no number");
+        if numbered.len() <= 6 {
+            assert_eq!(random, numbered, "seed {seed}: a number that chance never leaves");
+            small += 1;
+        }
+    }
+    assert!(small > 50, "{small} disks with few outcomes");
+}
+
+#[test]
+fn outcomes_that_are_too_many_are_left_to_chance() {
+    let (disk, file) = disk_with(&[0; 40 * SECTOR]);
+    file.write_at(0, &[1; 16 * SECTOR]).unwrap();
+    assert_eq!(disk.outcome_count(), Some(1 << 16));
+    assert_eq!(disk.outcomes(1 << 16, 0).last(), Some(&Outcome::Nth((1 << 16) - 1)));
+    assert_eq!(disk.outcomes(100, 3).len(), 100);
+    assert_eq!(disk.outcomes(100, 3), disk.outcomes(100, 3), "the seed tells them");
+    assert_ne!(disk.outcomes(100, 3), disk.outcomes(100, 4));
+    assert_eq!(disk.outcomes(100, 3)[..2], [Outcome::DropUnsynced, Outcome::KeepAll]);
+    file.write_at(16 * SECTOR as u64, &[1; SECTOR]).unwrap();
+    assert_eq!(disk.outcome_count(), None);
+    assert_eq!(image(&disk, Outcome::Nth(5)), image(&disk, Outcome::Random(5)));
+    for number in 0..20 {
+        disk.create(&Path::new("/d").join(number.to_string())).unwrap();
+    }
+    assert_eq!(disk.outcome_count(), None, "names alone may be too many");
+}
+
+#[test]
+fn images_show_the_disk_before_each_call() {
+    let (disk, file) = disk_with(b"0");
+    file.write_at(0, b"1").unwrap();
+    disk.record_images();
+    file.write_at(0, b"2").unwrap();
+    file.sync().unwrap();
+    file.len().unwrap();
+    disk.remove(path("/d/a")).unwrap();
+    let images = disk.take_images();
+    disk.sync_dir(path("/d")).unwrap();
+    assert!(disk.take_images().is_empty(), "taking them ends the recording");
+    let calls: Vec<u64> = images.iter().map(SimDisk::calls).collect();
+    assert_eq!(calls, [2, 3, 4]);
+    let seen: Vec<_> = images.iter().map(|image| image.read("/d/a").unwrap()).collect();
+    assert_eq!(seen, [b"1", b"2", b"2"]);
+    let durable: Vec<_> =
+        images.iter().map(|image| after(image, Outcome::DropUnsynced, "/d/a").unwrap()).collect();
+    assert_eq!(durable, [b"0", b"0", b"2"]);
+}
+
+#[test]
+fn rot_flips_one_bit_that_the_seed_tells() {
+    let disk = disk();
+    disk.write("/d/a.wal", [0; 40]).unwrap();
+    disk.write("/d/b.wal", [0; 40]).unwrap();
+    disk.write("/d/empty.wal", []).unwrap();
+    disk.write("/d/other", [0; 40]).unwrap();
+    let mut hit = BTreeSet::new();
+    for seed in 0..300 {
+        let rotten = disk.fork();
+        let (file, bit) = rotten.rot(".wal", seed).unwrap();
+        let mut expected = [0; 40];
+        expected[usize::try_from(bit / 8).unwrap()] = 1 << (bit % 8);
+        assert_eq!(rotten.read(&file).unwrap(), expected, "seed {seed}");
+        assert_eq!(disk.fork().rot(".wal", seed), Some((file.clone(), bit)));
+        let flipped =
+            |(path, _): &(PathBuf, u64)| rotten.read(path).unwrap().iter().any(|b| *b > 0);
+        assert_eq!(rotten.files().iter().filter(|file| flipped(file)).count(), 1);
+        hit.insert((file, bit));
+    }
+    assert!(hit.len() > 150, "different seeds, different bits: {}", hit.len());
+    assert_eq!(disk.rot("empty", 1), None);
+    assert_eq!(disk.rot("nothing", 1), None);
+    assert_eq!(SimDisk::new(77).seed(), 77);
+}
+
 #[test]
 fn a_fork_shares_nothing() {
     let (disk, file) = disk_with(b"abc");

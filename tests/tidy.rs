@@ -21,14 +21,16 @@ const ROWS: &[(&str, u8)] = &[
     ("journal", 2),
     ("snapshot", 2),
     ("recovery", 3),
-    ("history", 3),
-    ("persistence", 4),
-    ("reader", 5),
-    ("registry", 5),
-    ("mend", 6),
+    ("history", 4),
+    ("persistence", 5),
+    ("reader", 6),
+    ("registry", 6),
+    ("mend", 7),
 ];
-/// All that the simulated disk may use.
-const TESTING_USES: &[&str] = &["error", "ids", "vfs"];
+/// All that the simulated disk and the workload may use.
+const TESTING_USES: &[&str] = &["error", "ids", "state", "vfs"];
+/// The bodies of the fuzz targets stand above everything: they reach what no user can.
+const FUZZ_BODIES: &str = "src/testing/fuzz/";
 /// Where threads, locks and atomics live.
 const CONCURRENT: &[&str] = &["persistence", "registry", "testing"];
 /// Where the clock is read.
@@ -64,7 +66,8 @@ fn the_clock_is_read_at_the_edge() {
 
 #[test]
 fn every_file_is_in_form() {
-    check(&["src", "cli/src", "tests", "benches", "examples"], |_, text| form(text));
+    let folders = ["src", "cli/src", "tests", "benches", "examples", "fuzz/fuzz_targets"];
+    check(&folders, |_, text| form(text));
 }
 
 #[test]
@@ -99,9 +102,17 @@ fn public_names_say_what_is_durable() {
     check(&["src"], |_, text| names(text));
 }
 
+#[test]
+fn the_model_builds_the_library_with_its_dependencies() {
+    report(same_dependencies(&read("Cargo.toml"), &read("tests/model/Cargo.toml")));
+}
+
 /// Dependencies point one way.
 fn direction(path: &str, text: &str, exports: &BTreeMap<String, String>) -> Vec<Broken> {
     let Some(module) = module_of(path) else { return Vec::new() };
+    if path.starts_with(FUZZ_BODIES) {
+        return Vec::new();
+    }
     let code = code_of(text);
     let mut broken = Vec::new();
     for (line, name) in references(path, &code) {
@@ -390,6 +401,44 @@ fn crate_root(path: &str, text: &str) -> Vec<Broken> {
     broken
 }
 
+/// The model is built from the same sources by another manifest.
+fn same_dependencies(library: &str, model: &str) -> Vec<(String, Broken)> {
+    let path = "tests/model/Cargo.toml";
+    let wanted = dependencies(library);
+    let found = dependencies(model);
+    let mut broken = Vec::new();
+    for (name, (line, spec)) in &wanted {
+        let optional = spec.contains("optional = true");
+        if !optional && found.get(name).is_none_or(|(_, found)| found != spec) {
+            let what = format!("Cargo.toml:{line} says `{name} = {spec}`; say the same here");
+            broken.push((path.to_owned(), (1, what)));
+        }
+    }
+    for (name, (line, _)) in &found {
+        if name != "shuttle" && !wanted.contains_key(name) {
+            let what = format!("the library does not depend on `{name}`; take it out");
+            broken.push((path.to_owned(), (*line, what)));
+        }
+    }
+    if wanted.is_empty() {
+        broken.push((path.to_owned(), (1, "no dependencies found in Cargo.toml".to_owned())));
+    }
+    broken
+}
+
+/// The lines of a manifest's `[dependencies]`, by name.
+fn dependencies(manifest: &str) -> BTreeMap<String, (usize, String)> {
+    let lines = manifest.lines().enumerate().skip_while(|(_, line)| *line != "[dependencies]");
+    lines
+        .skip(1)
+        .take_while(|(_, line)| !line.starts_with('['))
+        .filter_map(|(number, line)| {
+            let (name, spec) = line.split_once(" = ")?;
+            (!name.starts_with('#')).then(|| (name.to_owned(), (number + 1, spec.to_owned())))
+        })
+        .collect()
+}
+
 fn blank_len(text: &str) -> usize {
     text.len() - text.trim_start().len()
 }
@@ -446,7 +495,8 @@ fn sources(folder: &str) -> Vec<(String, String)> {
         for entry in entries {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                // What a crate of its own has built is not ours.
+                folders.extend((!path.ends_with("target")).then_some(path));
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 sources.push((name_of(&path), text.replace("\r\n", "\n")));
@@ -602,6 +652,7 @@ fn a_use_of_a_row_above_is_caught() {
     assert_eq!(caught("src/journal/mod.rs", "use crate::Ack;"), [1], "through the crate root");
     assert_eq!(caught("src/recovery/mod.rs", "use crate::testing::SimDisk;"), [1]);
     assert_eq!(caught("src/testing/mod.rs", "use crate::{vfs::Vfs, journal::X};"), [1]);
+    assert!(caught("src/testing/fuzz/mod.rs", "use crate::journal::X;").is_empty());
     let fine = "//! See [`crate::registry`].\nuse crate::{Error, vfs, state::{journal, X}};\n\
         use super::{journal::x, snapshot};\nmod tests { use super::*; use super::super::journal; }";
     assert!(caught("src/recovery/mod.rs", fine).is_empty());
@@ -698,6 +749,17 @@ pub use a::{
     assert_eq!(lines(&crate_root("src/lib.rs", "mod a;\n\npub fn f() { g(); }\n")), [3, 3]);
     assert_eq!(lines(&crate_root("src/lib.rs", "mod a { }\n")), [1]);
     assert!(crate_root("src/error.rs", "fn f() {}").is_empty());
+}
+
+#[test]
+fn a_model_that_drifts_from_the_library_is_caught() {
+    let library =
+        "[dependencies]\n# why\na = \"1\"\nb = { version = \"2\", optional = true }\n[x]\n";
+    let caught = |model: &str| same_dependencies(library, model).len();
+    assert_eq!(caught("[dependencies]\na = \"1\"\nshuttle = \"=0.9.9\"\n"), 0);
+    assert_eq!(caught("[dependencies]\na = \"1.1\"\n"), 1);
+    assert_eq!(caught("[dependencies]\na = \"1\"\nc = \"3\"\n"), 1);
+    assert_eq!(same_dependencies("", "[dependencies]\n").len(), 1);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Makes a large store, to see how long the tool takes: `make_store FILE PEERS RECORDS [SNAPSHOT_AT]`.
+//! Makes a large store, to see how long the tool takes: `make_store FILE PEERS RECORDS
+//! [SNAPSHOT_AT]`.
 //!
 //! The same arguments give the same rows. `SNAPSHOT_AT` compacts behind that record.
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]

@@ -29,6 +29,12 @@ impl Failure {
         Self { code: 4, text: format!("{doing}: {error}") }
     }
 
+    /// Ctrl-C: the code that shells give for it.
+    #[must_use]
+    pub fn interrupted() -> Self {
+        Self { code: 130, text: "stopped by Ctrl-C".to_owned() }
+    }
+
     /// Nobody reads the output any more (`| head`): no failure, and nothing more to do.
     #[must_use]
     pub fn reader_gone() -> Self {

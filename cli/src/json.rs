@@ -49,8 +49,8 @@ fn not_encoded(error: serde_json::Error) -> Failure {
     Failure::negative(format!("cannot write the answer as JSON: {error}"))
 }
 
-/// The same JSON, with everything escaped that a terminal or a reader's eye would take for more than
-/// text. serde escapes what JSON demands: control characters below a space.
+/// The same JSON, with everything escaped that a terminal or a reader's eye would take for more
+/// than text. serde escapes what JSON demands: control characters below a space.
 fn defused(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {

@@ -1,7 +1,8 @@
 //! What the `peer-journal` command is made of; its binary and its tests use it, nobody else should.
 //!
-//! Reading order: `store` (where the store is), `read` (a file for each reading command), `pick` (which
-//! rows), `show` and `json` (how they look), `console` (where output goes), `failure` (exit codes).
+//! Reading order: `store` (where the store is), `read` (a file for each reading command), `pick`
+//! (which rows), `show` and `json` (how they look), `console` (where output goes), `failure` (exit
+//! codes).
 
 pub mod console;
 pub mod failure;

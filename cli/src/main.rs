@@ -5,6 +5,7 @@
 mod demo;
 mod identity;
 mod node;
+mod torture;
 
 use std::{
     path::{Path, PathBuf},
@@ -25,7 +26,7 @@ const EXIT_CODES: &str =
 
 /// A memory for libp2p nodes that survives crashes.
 #[derive(Debug, Parser)]
-#[command(name = "peer-journal", version, about, after_help = EXIT_CODES)]
+#[command(name = "peer-journal", version, about, after_help = EXIT_CODES, max_term_width = 80)]
 struct Cli {
     #[command(flatten)]
     globals: read::Globals,
@@ -55,13 +56,27 @@ enum Command {
         /// The snapshot, for example ~/.ggen/p2p-state.json
         file: PathBuf,
     },
+    Torture(Box<torture::Args>),
     #[command(hide = true)]
     DemoNode(demo::member::Args),
+    #[command(hide = true)]
+    TortureChild(torture::child::Args),
+}
+
+impl Command {
+    /// What is shown of the store's messages: where a command makes disks fail on purpose, nothing.
+    fn log_level(&self) -> &'static str {
+        match self {
+            Self::Torture(args) if args.is_simulated() => "off",
+            // It warns of every lookup before the first peer is known, which is how a node starts.
+            _ => "warn,libp2p_kad=error",
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(cli.globals.color);
+    log_to_stderr(cli.command.log_level(), cli.globals.color);
     let done = match cli.command {
         Command::Read(command) => return read(&command, &cli.globals),
         Command::Node(args) => node::run(args.at(cli.globals.store)),
@@ -70,7 +85,9 @@ fn main() -> ExitCode {
         }
         Command::Demo { kill_after } => demo::run(kill_after),
         Command::Seal { file } => seal(&file),
+        Command::Torture(args) => torture::run(&args),
         Command::DemoNode(args) => demo::member::run(&args),
+        Command::TortureChild(args) => torture::child::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -101,9 +118,9 @@ fn seal(file: &Path) -> Result<(), Failure> {
     out::line(format_args!("sealed {}", file.display()))
 }
 
-/// `RUST_LOG` chooses what is shown; warnings if it is not set.
-fn log_to_stderr(color: console::Color) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+/// `RUST_LOG` chooses what is shown; `level` is for when it is not set.
+fn log_to_stderr(level: &str, color: console::Color) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -21,10 +21,10 @@ const RETRY: Duration = Duration::from_millis(500);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Address to listen on; repeatable [default: any TCP port of every IPv4 interface]
-    #[arg(long, value_name = "MULTIADDR")]
+    #[arg(long, value_name = "MULTIADDR", value_parser = address)]
     listen: Vec<Multiaddr>,
     /// Node to join the network through; repeatable
-    #[arg(long, value_name = "MULTIADDR")]
+    #[arg(long, value_name = "MULTIADDR", value_parser = address)]
     bootstrap: Vec<Multiaddr>,
     /// State file; its journal is kept beside it [default: ~/.ggen/p2p-state.json]
     #[arg(long, value_name = "FILE")]
@@ -43,6 +43,7 @@ pub(crate) struct Args {
     version: Option<String>,
     /// What the package to publish is
     #[arg(long, value_name = "TEXT", requires = "publish", default_value = "")]
+    #[arg(hide_default_value = true)]
     description: String,
     /// Fetch the package with this id
     #[arg(long, value_name = "ID")]
@@ -65,6 +66,11 @@ impl Args {
         self.state_file = self.state_file.or(store);
         self
     }
+}
+
+fn address(text: &str) -> Result<Multiaddr, String> {
+    const EXAMPLE: &str = "/ip4/192.0.2.1/tcp/4001, with or without /p2p/<peer id>";
+    text.parse().map_err(|error| format!("{error}; expected for example {EXAMPLE}"))
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {

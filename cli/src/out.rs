@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
 };
 
 use crate::failure::Failure;
@@ -26,4 +26,13 @@ pub fn line(text: fmt::Arguments<'_>) -> Result<(), Failure> {
 pub fn note(text: fmt::Arguments<'_>) {
     // Where standard error is gone there is nobody to tell.
     writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
+}
+
+/// Says what goes on, on a terminal only; an empty text clears the line.
+pub fn progress(text: &str) {
+    let mut stderr = io::stderr();
+    if stderr.is_terminal() {
+        // Progress that cannot be shown is no reason to stop.
+        write!(stderr, "\r\x1b[2K{text}").ok();
+    }
 }

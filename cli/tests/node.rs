@@ -121,9 +121,16 @@ fn a_package_goes_from_one_process_to_another_and_survives_sigkill() {
 fn sigterm_and_sigint_end_it_cleanly_with_the_state_saved() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("p2p-state.json");
+    let file = dir.path().join("payload");
+    fs::write(&file, "x").unwrap();
     for signal in ["-TERM", "-INT"] {
-        let mut node = Node::start(&state, &LOOPBACK);
+        // It waits for a package that nobody has when the signal comes.
+        let id = format!("sent-before{signal}");
+        let publish = ["--publish", file.to_str().unwrap(), "--id", &id, "--version", "1"];
+        let get = ["--get", "nobody/has/it", "--timeout", "3600"];
+        let mut node = Node::start(&state, &[&LOOPBACK[..], &publish, &get].concat());
         node.line("listening on /ip4/127.0.0.1/tcp/");
+        node.line(&format!("published {id} 1: 1 bytes"));
         let (code, _, stderr) = output(&state, &LOOPBACK);
         assert_eq!(code, Some(5), "a second one is kept out: {stderr}");
         node.signal(signal);
@@ -132,7 +139,7 @@ fn sigterm_and_sigint_end_it_cleanly_with_the_state_saved() {
         let mut text = String::new();
         stderr.read_to_string(&mut text).unwrap();
         assert!(text.contains("stopped; the state is saved"), "{text}");
-        assert!(state.exists());
+        assert!(fs::read_to_string(&state).unwrap().contains(&id), "the snapshot has it");
     }
 }
 
@@ -144,7 +151,11 @@ fn wrong_input_has_its_exit_code_and_says_what_to_do() {
         let (code, _, stderr) = output(&state, args);
         (code.unwrap(), stderr)
     };
-    assert_eq!(code(&["--listen", "nonsense"]).0, 2);
+    for args in [["--listen", "nonsense"], ["--bootstrap", "/ip4/127.0.0.1/tcp/1/p2p/QmBad"]] {
+        let (exit, text) = code(&args);
+        assert_eq!(exit, 2, "{text}");
+        assert!(text.contains("expected for example /ip4/"), "{text}");
+    }
     assert_eq!(code(&["--publish", "x"]).0, 2, "no id");
     let (exit, text) = code(&["--bootstrap", "/ip4/127.0.0.1"]);
     assert_eq!(exit, 2, "{text}");
@@ -165,6 +176,19 @@ fn wrong_input_has_its_exit_code_and_says_what_to_do() {
     let (exit, text) = code(&args);
     assert_eq!(exit, 2);
     assert!(text.contains("larger than a package may be"), "{text}");
+    let folder = [&LOOPBACK[..], &["--once"]].concat();
+    let (code_of_folder, _, text) = output(dir.path(), &folder);
+    assert_eq!(code_of_folder, Some(4), "{text}");
+    assert!(text.contains("name a file, not a folder"), "{text}");
+    let (code_below_file, _, text) = output(&big.join("p2p-state.json"), &folder);
+    assert_eq!(code_below_file, Some(4), "{text}");
+    assert!(text.contains(big.to_str().unwrap()), "{text}");
+    let (code_of_missing, _, text) = output(&dir.path().join("not/there/p.json"), &folder);
+    assert_eq!(code_of_missing, Some(0), "missing folders are made: {text}");
+    let dead = [&folder[..], &["--bootstrap", "/ip4/127.0.0.1/tcp/1"]].concat();
+    let (code_of_dead, _, text) = output(&state, &dead);
+    assert_eq!(code_of_dead, Some(0), "it goes on: {text}");
+    assert!(text.contains("/ip4/127.0.0.1/tcp/1: Connection refused"), "{text}");
     let key = dir.path().join("key");
     fs::write(&key, "no key").unwrap();
     let (exit, text) = code(&["--key-file", key.to_str().unwrap()]);

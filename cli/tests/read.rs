@@ -1,5 +1,5 @@
-//! The commands that read, as a person runs them: on a sound store, a live one, a damaged one, through
-//! pipes and on narrow terminals.
+//! The commands that read, as a person runs them: on a sound store, a live one, a damaged one,
+//! through pipes and on narrow terminals.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;

@@ -1,7 +1,7 @@
 //! The samples of docs/tool.md are what the tool prints: each is run on the store of these tests.
 //!
-//! After a change of the output: `TRYCMD=overwrite cargo test -p peer-journal-cli --test samples`, and
-//! read the difference.
+//! After a change of the output: `TRYCMD=overwrite cargo test -p peer-journal-cli --test samples`,
+//! and read the difference.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;

@@ -1,7 +1,7 @@
-//! `verify` must never promise more than is there, nor less: what it says of a store that was damaged
-//! in any one place is held against the known history of the store.
+//! `verify` must never promise more than is there, nor less: what it says of a store that was
+//! damaged in any one place is held against the known history of the store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-#![allow(clippy::cast_possible_truncation)]
+#![allow(clippy::cast_possible_truncation, clippy::print_stdout)]
 
 #[path = "../../tests/common/mod.rs"]
 mod common;

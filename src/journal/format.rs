@@ -2,7 +2,7 @@
 //!
 //! All numbers are little-endian. The tables in `docs/format.md` are checked against this file.
 
-use crate::{Lsn, StoreId};
+use crate::{Lsn, StoreId, ids::NUMBER_MAX};
 
 /// The first eight bytes of every segment.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89PJWAL\r\n";
@@ -18,7 +18,6 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = (1 << 24) - 1;
 pub(crate) const SEAL_PAYLOAD_BYTES: usize = 16;
 /// Length of a whole seal on disk.
 pub(crate) const SEAL_BYTES: usize = RECORD_HEADER_BYTES + SEAL_PAYLOAD_BYTES;
-
 const FLAG_PREVIOUS_SEALED: u32 = 1;
 const FLAG_SUPERSEDES: u32 = 2;
 /// In the place of the distance to `durable_through`: vouches for nothing.
@@ -125,6 +124,10 @@ impl SegmentHeader {
             seal: (flags & FLAG_PREVIOUS_SEALED != 0).then_some(seal),
             superseded: flags & FLAG_SUPERSEDES != 0,
         };
+        let numbers = [segment, first_lsn.get(), previous_segment, last_lsn.get()];
+        if numbers.into_iter().any(|number| number > NUMBER_MAX) {
+            return None;
+        }
         Some(Ok(Self { store_id, segment, first_lsn, created_ms, previous }))
     }
 
@@ -135,7 +138,7 @@ impl SegmentHeader {
 }
 
 /// The checksum covers every byte of the header but itself, in every format version.
-fn header_crc(header: &[u8; HEADER_BYTES]) -> u32 {
+pub(crate) fn header_crc(header: &[u8; HEADER_BYTES]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     let (before, rest) = header.split_at(12);
     hasher.update(before);
@@ -156,7 +159,8 @@ impl Seed {
         Self(hasher.finalize())
     }
 
-    fn crc(self, covered: &[u8], payload: &[u8]) -> u32 {
+    /// The checksum of a record: of its header behind the checksum, and of its payload.
+    pub(crate) fn crc(self, covered: &[u8], payload: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
         hasher.update(covered);
         hasher.update(payload);
@@ -245,9 +249,25 @@ pub(crate) fn encode_record(
     crc
 }
 
+/// The kind and the number that a record at the first byte of `bytes` would have, without asking
+/// for its checksum.
+pub(crate) fn claim(bytes: &[u8]) -> Option<(RecordKind, Lsn)> {
+    let mut fields = Fields(bytes.get(4..)?);
+    let [.., kind] = fields.take::<4>()?;
+    Some((RecordKind::from_byte(kind)?, Lsn::new(fields.u64()?)))
+}
+
 /// Reads the record that starts at the first byte of `bytes`, if one does and its checksum holds.
 /// The length is bounded by the bytes that are there; nothing is allocated.
 pub(crate) fn decode_record(bytes: &[u8], seed: Seed) -> Option<Record<'_>> {
+    let record = verified_record(bytes)?;
+    let covered = bytes.get(4..record.bytes())?;
+    (seed.crc(covered, &[]) == record.crc).then_some(record)
+}
+
+/// As [`decode_record`], but takes the checksum on trust: for a record that was verified in this
+/// very buffer.
+pub(crate) fn verified_record(bytes: &[u8]) -> Option<Record<'_>> {
     let mut fields = Fields(bytes);
     let crc = fields.u32()?;
     let len_and_kind = fields.u32()?;
@@ -257,10 +277,6 @@ pub(crate) fn decode_record(bytes: &[u8], seed: Seed) -> Option<Record<'_>> {
     let lsn = Lsn::new(fields.u64()?);
     let distance = fields.u32()?;
     let payload = fields.0.get(..len)?;
-    let covered = bytes.get(4..RECORD_HEADER_BYTES)?;
-    if seed.crc(covered, payload) != crc {
-        return None;
-    }
     let durable_through = match distance {
         VOUCHES_FOR_NOTHING => Lsn::ZERO,
         distance => Lsn::new(lsn.get().saturating_sub(u64::from(distance))),
@@ -270,6 +286,7 @@ pub(crate) fn decode_record(bytes: &[u8], seed: Seed) -> Option<Record<'_>> {
         RecordKind::Seal => payload.len() == SEAL_PAYLOAD_BYTES,
         RecordKind::Unknown => lsn > Lsn::ZERO,
     };
+    let sound = sound && lsn.get() <= NUMBER_MAX;
     sound.then_some(Record { kind, lsn, durable_through, payload, crc })
 }
 
@@ -367,6 +384,24 @@ mod tests {
         let crc = header_crc(&bytes).to_le_bytes();
         bytes[12..16].copy_from_slice(&crc);
         assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Newer(9)));
+    }
+
+    #[test]
+    fn numbers_without_a_successor_are_not_believed() {
+        for most in [NUMBER_MAX, NUMBER_MAX + 1, u64::MAX] {
+            let believed = most == NUMBER_MAX;
+            let mut headers = [header(); 4];
+            headers[0].segment = most;
+            headers[1].first_lsn = Lsn::new(most);
+            headers[2].previous.segment = most;
+            headers[3].previous.last_lsn = Lsn::new(most);
+            for header in headers {
+                assert_eq!(SegmentHeader::decode(&header.encode()).is_ok(), believed, "{header:?}");
+            }
+            let (seed, lsn, mut bytes) = (header().seed(), Lsn::new(most), Vec::new());
+            encode_record(&mut bytes, seed, RecordKind::Changes, lsn, lsn, b"x");
+            assert_eq!(decode_record(&bytes, seed).is_some(), believed, "{most}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The file name of a segment, both directions, nowhere else.
 
-use crate::Lsn;
+use crate::{Lsn, ids::NUMBER_MAX};
 
 /// Number and first LSN of a segment, as its file name states them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +15,8 @@ impl SegmentName {
         let (segment, first_lsn) = name.strip_suffix(".wal")?.split_once('-')?;
         let parsed =
             Self { segment: segment.parse().ok()?, first_lsn: Lsn::new(first_lsn.parse().ok()?) };
-        (parsed.to_string() == name).then_some(parsed)
+        let is_believed = parsed.segment.max(parsed.first_lsn.get()) <= NUMBER_MAX;
+        (is_believed && parsed.to_string() == name).then_some(parsed)
     }
 }
 
@@ -74,8 +75,11 @@ mod tests {
         assert_eq!(text, "0000000012-00000000000000000034.wal");
         assert_eq!(SegmentName::parse(&text), Some(name(12, 34)));
         assert!(name(9, 1).to_string() < name(10, 1).to_string());
-        let largest = name(u64::MAX, u64::MAX);
+        let largest = name(NUMBER_MAX, NUMBER_MAX);
         assert_eq!(SegmentName::parse(&largest.to_string()), Some(largest));
+        for absurd in [name(NUMBER_MAX + 1, 1), name(1, u64::MAX)] {
+            assert_eq!(SegmentName::parse(&absurd.to_string()), None, "{absurd}");
+        }
         for odd in ["12-34.wal", "", "-.wal", "0000000012-00000000000000000034.wal.tmp", "LOCK"] {
             assert_eq!(SegmentName::parse(odd), None, "{odd}");
         }

@@ -1,16 +1,13 @@
 //! The auto-saver: a timer that asks for a compaction.
 
 use std::{
-    sync::{
-        Arc, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use tokio::task::JoinHandle;
 
-use super::{P2PStatePersistence, Shared, engine::Engine, offload};
+use super::{P2PStatePersistence, Shared, engine::Engine, offload, sync::AtomicBool};
 use crate::{Error, ErrorKind};
 
 /// A running auto-saver.

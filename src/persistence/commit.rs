@@ -4,16 +4,13 @@
 //! memory: they go to a fresh segment, again and again with growing pauses, until the disk takes
 //! them.
 
-use std::{
-    sync::{Arc, mpsc},
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     preparer::Preparer,
     progress::Progress,
     queue::{Batch, Queue, RotateReply, Work},
+    sync::{mpsc, thread},
 };
 use crate::{
     Error, ErrorKind, Lsn, StoreId,
@@ -71,11 +68,11 @@ impl Committer {
     /// for everything.
     pub(super) fn run(mut self) -> Result<(), Error> {
         let queue = Arc::clone(&self.queue);
-        let mut result = Ok(());
         while let Some(work) = queue.next_work() {
-            result = self.commit(work);
+            // Given up: to ask for more work would be to begin again, without end.
+            self.commit(work)?;
         }
-        result.and_then(|()| self.finish())
+        self.finish()
     }
 
     /// Makes the work durable, however often that takes. An error only when the store is closed and

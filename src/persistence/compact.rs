@@ -1,24 +1,32 @@
 //! The compaction thread: a snapshot of a pinned view, then the deletion of what two snapshots
-//! cover.
+//! cover, or its move into the history.
 //!
 //! It never touches the open segment and never fails an append. Whatever step fails, the old files
 //! stay in charge, and the next attempt comes after a growing pause.
 
 use std::{
     path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{options::Clock, progress::Progress, queue::Queue};
+use super::{
+    options::Clock,
+    progress::Progress,
+    queue::Queue,
+    sync::{
+        AtomicBool, AtomicU64, Instant, Mutex,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+};
 use crate::{
     Error, ErrorKind, Lsn, StoreId,
+    history::{
+        HistoryStatus,
+        keep::{Covered, Keeper},
+    },
     journal::{
         format::{HEADER_BYTES, SegmentHeader},
         name::{SegmentName, deletable},
@@ -26,7 +34,7 @@ use crate::{
     snapshot::{
         Meta,
         name::parse_fallback,
-        publish::{Demote, Places, put_in_place, remove_older_fallbacks, settle},
+        publish::{Demote, Places, Publication, remove_older_fallbacks, settle},
     },
     state::{Change, State},
     vfs::{Vfs, read_full},
@@ -72,12 +80,22 @@ pub(super) struct CompactionStatus {
     /// Stop what you do: the store is being closed.
     pub(super) stop: AtomicBool,
     saved_at: Mutex<DateTime<Utc>>,
+    history: Mutex<Option<HistoryStatus>>,
 }
 
 impl CompactionStatus {
     /// When the newest snapshot was written; the UNIX epoch if there is none.
     pub(super) fn saved_at(&self) -> DateTime<Utc> {
         *self.saved_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The history as of the last compaction; `None` if none is kept.
+    pub(super) fn history(&self) -> Option<HistoryStatus> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_history(&self, history: Option<HistoryStatus>) {
+        *self.history.lock().unwrap_or_else(PoisonError::into_inner) = history;
     }
 
     pub(super) fn set_saved_at(&self, saved_at: DateTime<Utc>) {
@@ -100,10 +118,17 @@ pub(super) struct Compactor {
     /// Its name is durable.
     pub(super) settled: bool,
     pub(super) not_before: Option<Instant>,
+    pub(super) keeper: Keeper,
+    /// When the store was opened, by the wall clock and by the one that never jumps.
+    pub(super) opened: (DateTime<Utc>, Instant),
 }
 
 impl Compactor {
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        if let Err(error) = self.keeper.look() {
+            tracing::warn!(error = format!("{error:#}"), "the history cannot be read");
+        }
+        self.status.set_history(self.keeper.status());
         while let Ok(job) = jobs.recv() {
             match job {
                 Job::Compact(None) => {
@@ -204,7 +229,7 @@ impl Compactor {
         let demote = self.demote(lsn);
         self.publish(&state, lsn, &demote)?;
         self.progress.forget_journal_bytes(covered);
-        self.delete_covered()?;
+        self.clear_covered()?;
         Ok(lsn)
     }
 
@@ -244,7 +269,9 @@ impl Compactor {
         };
         let status = Arc::clone(&self.status);
         let stop = move || status.stop.load(Ordering::Relaxed);
-        let bytes = put_in_place(self.vfs.as_ref(), &self.places, state, &meta, demote, &stop)?;
+        let (vfs, places) = (self.vfs.as_ref(), &self.places);
+        let publication = Publication { vfs, places, state, meta: &meta, demote, stop: &stop };
+        let bytes = publication.put_in_place()?;
         self.published = Some(lsn);
         self.settled = false;
         self.status.set_saved_at(meta.saved_at);
@@ -253,36 +280,69 @@ impl Compactor {
         Ok(())
     }
 
-    /// Deletes the segments and snapshots that are not needed any more: what two published
-    /// snapshots cover, the newest and the fallback.
-    fn delete_covered(&self) -> Result<(), Error> {
+    /// Deletes the segments and snapshots that are not needed any more, or moves them into the
+    /// history: what two published snapshots cover, the newest and the fallback.
+    fn clear_covered(&mut self) -> Result<(), Error> {
         let dir = &self.places.journal_dir;
         let failed = |path: &Path, error| Error::io("cannot clean the journal folder", path, error);
         let mut segments = Vec::new();
         // From the folder, not from memory: what is deleted must be in two files that are there.
-        let mut fallback = None;
+        let mut fallbacks = Vec::new();
         for entry in self.vfs.list(dir).map_err(|error| failed(dir, error))? {
             let Some(name) = entry.name.to_str() else { continue };
             if let Some(called) = SegmentName::parse(name) {
                 let path = dir.join(name);
-                segments.push((self.true_name(&path, called), path));
+                let (name, made) = self.true_name(&path, called);
+                segments.push((name, path, made));
             }
-            fallback = fallback.max(parse_fallback(name).filter(|lsn| *lsn < self.lsn()));
+            fallbacks.extend(parse_fallback(name).filter(|lsn| *lsn < self.lsn()));
         }
-        let Some(fallback) = fallback else { return Ok(()) };
+        fallbacks.sort_unstable();
+        let Some(fallback) = fallbacks.pop() else { return Ok(()) };
         segments.sort_unstable();
-        let names: Vec<_> = segments.iter().map(|(name, _)| *name).collect();
+        let names: Vec<_> = segments.iter().map(|(name, ..)| *name).collect();
         let deletable = deletable(&names, fallback);
-        for (_, path) in segments.iter().filter(|(name, _)| deletable.contains(name)) {
-            self.vfs.remove(path).map_err(|error| failed(path, error))?;
+        let (covered, others): (Vec<_>, Vec<_>) =
+            segments.into_iter().partition(|(name, ..)| deletable.contains(name));
+        let covered = Covered {
+            segments: covered.into_iter().map(|(name, path, _)| (name, path)).collect(),
+            snapshots: fallbacks,
+            behind: others.first().and_then(|(.., made)| *made),
+        };
+        let kept = self.keeper.keep(&covered, self.now_without_jumps());
+        self.status.set_history(self.keeper.status());
+        match kept {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) => {
+                // What is covered stays where it is, and is tried again next time.
+                let error = format!("{error:#}");
+                tracing::warn!(error, "files were not moved into the history");
+                return Ok(());
+            }
         }
-        remove_older_fallbacks(self.vfs.as_ref(), dir, fallback)
+        let dir = &self.places.journal_dir;
+        // One file that cannot be removed must not keep the others.
+        let mut result = Ok(());
+        for (_, path) in &covered.segments {
+            result = result.and(self.vfs.remove(path).map_err(|error| failed(path, error)));
+        }
+        result.and(remove_older_fallbacks(self.vfs.as_ref(), dir, fallback))
+    }
+
+    /// The wall clock, but for steps ahead since the store was opened: a wrong clock must not make
+    /// the history old.
+    fn now_without_jumps(&self) -> DateTime<Utc> {
+        let (wall, steady) = self.opened;
+        let passed = TimeDelta::from_std(steady.elapsed()).unwrap_or(TimeDelta::MAX);
+        let latest = wall.checked_add_signed(passed).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        (self.clock)().min(latest)
     }
 
     /// What a segment's header says it is: a file that somebody renamed must not be taken for
-    /// another.
+    /// another. And when it was made.
     /// Where that cannot be read the name has to do.
-    fn true_name(&self, path: &Path, called: SegmentName) -> SegmentName {
+    fn true_name(&self, path: &Path, called: SegmentName) -> (SegmentName, Option<DateTime<Utc>>) {
         let mut bytes = [0; HEADER_BYTES];
         let read = self.vfs.open_read_only(path);
         if let Err(error) = read.and_then(|file| read_full(file.as_ref(), 0, &mut bytes)) {
@@ -290,9 +350,11 @@ impl Compactor {
         }
         match SegmentHeader::decode(&bytes) {
             Ok(header) if header.store_id == self.store_id => {
-                SegmentName { segment: header.segment, first_lsn: header.first_lsn }
+                let SegmentHeader { segment, first_lsn, created_ms, .. } = header;
+                let made = DateTime::from_timestamp_millis(created_ms);
+                (SegmentName { segment, first_lsn }, made)
             }
-            _ => called,
+            _ => (called, None),
         }
     }
 
@@ -318,7 +380,7 @@ impl Compactor {
             // Without its twin the next snapshot gives the update its second home.
             if let Err(error) = self.publish(&next, lsn, &Demote::fallback(lsn)) {
                 tracing::warn!(error = format!("{error:#}"), "the second snapshot was not written");
-            } else if let Err(error) = self.delete_covered() {
+            } else if let Err(error) = self.clear_covered() {
                 tracing::warn!(error = format!("{error:#}"), "old files were not removed");
             }
             return Ok(lsn);

@@ -3,13 +3,10 @@
 use std::{
     fmt,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, Sender, channel, sync_channel},
-    },
-    thread::{self, JoinHandle},
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
+
+use chrono::{DateTime, Utc};
 
 use super::{
     commit::Committer,
@@ -19,9 +16,16 @@ use super::{
     preparer::{FIRST_SEGMENT_BYTES, Preparer},
     progress::{Progress, closed},
     queue::Queue,
+    sync::{
+        AtomicBool, Instant, Mutex,
+        mpsc::{Receiver, Sender, channel, sync_channel},
+        thread::{self, JoinHandle},
+    },
 };
 use crate::{
     Error, ErrorKind, Lsn, StoreId,
+    history::keep::Keeper,
+    ids::NUMBER_MAX,
     journal::{
         format::{Previous, SegmentHeader},
         name::prepared_name,
@@ -31,7 +35,7 @@ use crate::{
     snapshot::{
         Meta,
         name::{VERSION_1_NAME, fallback_name},
-        publish::{Demote, Places, publish},
+        publish::{Demote, Places, Publication},
     },
     state::{Change, State},
     vfs::{Vfs, VfsLock},
@@ -67,6 +71,7 @@ impl Engine {
         recovery::sync_before_reading(vfs.as_ref(), &places)?;
         let mut recovered =
             recovery::examine(vfs.as_ref(), &places, options.limits, options.on_damage)?;
+        refuse_absurd_numbers(&recovered, &places)?;
         let previous = recovered.repair(vfs.as_ref(), &places, (options.clock)())?;
         let store_id = match recovered.store_id {
             Some(store_id) => store_id,
@@ -92,13 +97,15 @@ impl Engine {
         published: Option<Lsn>,
     ) -> Result<Self, Error> {
         let progress = Arc::new(Progress::new(recovered.last_lsn, recovered.journal_bytes));
-        let queue = Arc::new(Queue::new(
+        let mut queue = Queue::new(
             recovered.state.clone(),
             recovered.last_lsn,
             &progress,
             options.sync_within,
             options.unsynced_bytes_max,
-        ));
+        );
+        queue.update_bytes_max = options.update_bytes_max;
+        let queue = Arc::new(queue);
         let compaction = Arc::new(CompactionStatus::default());
         let snapshot = options.vfs.metadata(&places.state_file);
         let snapshot_bytes = snapshot.map(|entry| entry.len).unwrap_or_default();
@@ -123,17 +130,30 @@ impl Engine {
                 result: Ok(()),
             }),
         };
-        engine.start_threads(options, segment, published, job_queue).map_err(|error| {
-            Error::io("cannot start a thread for the store", &engine.places.state_file, error)
-        })?;
-        let now = (options.clock)();
-        if recovered.state.has_expired(now.into()) {
-            engine.queue.append(&[Change::Expired { at: now.into() }])?;
+        let started = engine
+            .start_threads(options, segment, published, job_queue)
+            .map_err(|error| {
+                Error::io("cannot start a thread for the store", &engine.places.state_file, error)
+            })
+            .and_then(|()| engine.drop_expired(&recovered.state, (options.clock)()));
+        if let Err(error) = started {
+            // What runs by now must end before the lock is released.
+            if let Err(closing) = engine.close() {
+                tracing::warn!(error = format!("{closing:#}"), "the store was not closed cleanly");
+            }
+            return Err(error);
         }
         if wants_snapshot {
             wish(&engine.jobs, &engine.compaction);
         }
         Ok(engine)
+    }
+
+    fn drop_expired(&self, state: &State, now: DateTime<Utc>) -> Result<(), Error> {
+        if state.has_expired(now.into()) {
+            self.queue.append(&[Change::Expired { at: now.into() }])?;
+        }
+        Ok(())
     }
 
     fn start_threads(
@@ -174,6 +194,13 @@ impl Engine {
             published,
             settled: true,
             not_before: None,
+            keeper: Keeper::new(
+                Arc::clone(&self.vfs),
+                self.places.clone(),
+                self.store_id,
+                options.history,
+            ),
+            opened: ((options.clock)(), Instant::now()),
         };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let named = |name: &str| thread::Builder::new().name(name.into());
@@ -245,6 +272,17 @@ fn wish(jobs: &Sender<Job>, status: &CompactionStatus) {
     }
 }
 
+/// Numbers that no store reaches come from files that somebody made. Nothing is altered.
+fn refuse_absurd_numbers(recovered: &Recovered, places: &Places) -> Result<(), Error> {
+    let number = recovered.last_segment.max(recovered.last_lsn.get());
+    if number <= NUMBER_MAX / 2 {
+        return Ok(());
+    }
+    Err(Error::limit(format!("the files state a number that no store reaches: {number}"))
+        .at(&places.state_file)
+        .next("restore a backup, or move the files away and start anew"))
+}
+
 fn thread_panicked(which: &str) -> Error {
     Error::new(ErrorKind::Io, format!("the {which} thread ended with a panic"))
         .next("report it as a bug; what was acknowledged is on disk")
@@ -272,7 +310,9 @@ fn publish_first(
 ) -> Result<Option<Lsn>, Error> {
     let meta = Meta { store_id, lsn: Lsn::ZERO, segment: 0, saved_at: (options.clock)() };
     let publish = |places: &Places, demote: Demote| {
-        publish(options.vfs.as_ref(), places, &recovered.state, &meta, &demote, &|| false)
+        let (vfs, state) = (options.vfs.as_ref(), &recovered.state);
+        let (meta, demote, stop) = (&meta, &demote, &|| false);
+        Publication { vfs, places, state, meta, demote, stop }.publish()
     };
     if recovered.migrate {
         publish(places, Demote::Keep(VERSION_1_NAME.into()))?;

@@ -7,7 +7,7 @@ use crate::{
     Error, ErrorKind, Lsn, StoreId,
     recovery::{self, OnDamage, Recovered, report::RecoveryReport},
     snapshot::{
-        publish::{Demote, Places, publish},
+        publish::{Demote, Places, Publication},
         read::{SNAPSHOT_BYTES_MAX, read_unsealed},
     },
     state::{Change, Limits, P2PState},
@@ -112,7 +112,14 @@ pub fn seal_snapshot(file: impl AsRef<Path>) -> Result<(), Error> {
     if let Some(reason) = loaded.skipped.first {
         return Err(Error::invalid(format!("a row breaks a limit: {reason}")).at(file));
     }
-    let places = Places::new(file);
-    publish(&OsVfs, &places, &loaded.state, &loaded.meta, &Demote::Nothing, &|| false)?;
+    Publication {
+        vfs: &OsVfs,
+        places: &Places::new(file),
+        state: &loaded.state,
+        meta: &loaded.meta,
+        demote: &Demote::Nothing,
+        stop: &|| false,
+    }
+    .publish()?;
     Ok(())
 }

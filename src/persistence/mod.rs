@@ -4,7 +4,8 @@
 //! apply, gather), [`progress`] (the acknowledgement), [`commit`] (write, sync, rotate),
 //! [`preparer`] (the next segment), [`compact`] (snapshot and deletion), [`engine`] (from open to
 //! close). [`state_api`] holds the calls of the system that this crate replaces, [`auto_save`] the
-//! 60 s timer, [`changes`] the stream for followers, [`inspect`] reading without a lock.
+//! 60 s timer, [`changes`] the stream for followers, [`inspect`] reading without a lock, [`sync`]
+//! where threads and locks come from.
 
 mod auto_save;
 mod changes;
@@ -20,18 +21,20 @@ mod progress;
 mod queue;
 mod state_api;
 mod status;
+mod sync;
 mod typed;
 mod view;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock, PoisonError},
 };
 
 use crate::Error;
 
 use auto_save::AutoSave;
 use engine::Engine;
+use sync::Mutex;
 
 pub use changes::{Changes, Recorded};
 pub use holder::Holder;

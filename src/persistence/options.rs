@@ -12,6 +12,8 @@ use chrono::{DateTime, Utc};
 use super::P2PStatePersistence;
 use crate::{
     Error,
+    history::History,
+    journal::format::PAYLOAD_BYTES_MAX,
     recovery::OnDamage,
     state::Limits,
     vfs::{OsVfs, Vfs},
@@ -29,10 +31,12 @@ pub struct Builder {
     pub(super) state_file: PathBuf,
     pub(super) sync_within: Duration,
     pub(super) unsynced_bytes_max: usize,
+    pub(super) update_bytes_max: usize,
     pub(super) segment_bytes: u64,
     pub(super) journal_bytes_max: u64,
     pub(super) auto_save_every: Duration,
     pub(super) amortise_above_bytes: u64,
+    pub(super) history: Option<History>,
     pub(super) limits: Limits,
     pub(super) on_damage: OnDamage,
     pub(super) vfs: Arc<dyn Vfs>,
@@ -45,10 +49,12 @@ impl Builder {
             state_file,
             sync_within: Duration::from_millis(100),
             unsynced_bytes_max: 64 << 20,
+            update_bytes_max: PAYLOAD_BYTES_MAX,
             segment_bytes: 8 << 20,
             journal_bytes_max: 256 << 20,
             auto_save_every: Duration::from_secs(60),
             amortise_above_bytes: 16 << 20,
+            history: None,
             limits: Limits::default(),
             on_damage: OnDamage::default(),
             vfs: Arc::new(OsVfs),
@@ -99,6 +105,33 @@ impl Builder {
         self
     }
 
+    /// Keeps the past: what compaction would delete is moved to the folder `history` beside the
+    /// journal, with as few snapshots as make every LSN in it restorable. Then
+    /// [`Reader::log`](crate::Reader::log) and [`Reader::state_at`](crate::Reader::state_at) reach
+    /// back as far as the caps allow. Off by default.
+    ///
+    /// The store remembers the caps: a program that opens it without this option keeps to them, so
+    /// that a tool which appends one change does not end the history. [`History::OFF`] ends it.
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), peer_journal::Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("p2p-state.json");
+    /// use peer_journal::{History, P2PStatePersistence};
+    /// use std::time::Duration;
+    ///
+    /// let week = History { bytes_max: 256 << 20, age_max: Duration::from_secs(7 * 86_400) };
+    /// let store = P2PStatePersistence::builder(&path).keep_history(week).open()?;
+    /// # drop(store);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn keep_history(mut self, history: History) -> Self {
+        self.history = Some(history);
+        self
+    }
+
     /// The store's limits. They hold at append, at replay and at load.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -121,6 +154,15 @@ impl Builder {
     /// and by the typed helpers.
     pub fn clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Largest difference in bytes that [`update_state`](P2PStatePersistence::update_state) writes
+    /// as one record (default and at most 16 MiB); a larger one becomes durable by a snapshot. For
+    /// tests of that way, which would move many megabytes otherwise.
+    #[cfg(feature = "testing")]
+    pub fn max_update_record_bytes(mut self, bytes: usize) -> Self {
+        self.update_bytes_max = bytes.min(PAYLOAD_BYTES_MAX);
         self
     }
 
@@ -173,10 +215,12 @@ impl fmt::Debug for Builder {
             .field("state_file", &self.state_file)
             .field("sync_within", &self.sync_within)
             .field("max_unsynced_bytes", &self.unsynced_bytes_max)
+            .field("max_update_record_bytes", &self.update_bytes_max)
             .field("segment_bytes", &self.segment_bytes)
             .field("max_journal_bytes", &self.journal_bytes_max)
             .field("auto_save_every", &self.auto_save_every)
             .field("amortise_above_bytes", &self.amortise_above_bytes)
+            .field("history", &self.history)
             .field("limits", &self.limits)
             .field("on_damage", &self.on_damage)
             .field("vfs", &self.vfs)

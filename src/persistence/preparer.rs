@@ -2,14 +2,14 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    thread::{self, JoinHandle},
+    sync::{Arc, atomic::Ordering},
 };
 
+use super::sync::{
+    AtomicBool,
+    mpsc::{Receiver, SyncSender, sync_channel},
+    thread::{self, JoinHandle},
+};
 use crate::{
     Error,
     journal::{name::prepared_name, segment::Prepared},

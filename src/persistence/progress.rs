@@ -6,14 +6,11 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     task::{Context, Poll, Waker},
-    thread::Thread,
 };
 
+use super::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, thread::Thread};
 use crate::{Error, ErrorKind, Lsn};
 
 /// What the commit thread tells everybody else.

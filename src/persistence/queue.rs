@@ -2,12 +2,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
-    thread,
-    time::{Duration, Instant},
+    sync::{Arc, PoisonError},
+    time::Duration,
 };
 
-use super::progress::{Ack, Progress, closed};
+use super::{
+    progress::{Ack, Progress, closed},
+    sync::{Instant, Mutex, MutexGuard, mpsc, thread},
+};
 use crate::{
     Error, ErrorKind, Lsn,
     journal::format::{PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES},
@@ -102,6 +104,8 @@ pub(super) struct Queue {
     progress: Arc<Progress>,
     sync_within: Duration,
     unsynced_bytes_max: usize,
+    /// Largest difference that becomes one record.
+    pub(super) update_bytes_max: usize,
 }
 
 impl Queue {
@@ -123,7 +127,9 @@ impl Queue {
             closing: false,
         };
         let progress = Arc::clone(progress);
-        Self { inner: Mutex::new(inner), progress, sync_within, unsynced_bytes_max }
+        let update_bytes_max = PAYLOAD_BYTES_MAX;
+        let inner = Mutex::new(inner);
+        Self { inner, progress, sync_within, unsynced_bytes_max, update_bytes_max }
     }
 
     /// Checks, numbers, applies and queues the changes as one record: all of them or none.
@@ -173,7 +179,7 @@ impl Queue {
         changes: &[Change],
         payload: &[u8],
     ) -> Result<Option<Ack>, Error> {
-        if payload.len() > PAYLOAD_BYTES_MAX {
+        if payload.len() > self.update_bytes_max {
             return Ok(None);
         }
         self.append_encoded(inner, changes, payload).map(Some)

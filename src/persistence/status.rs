@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use super::engine::Engine;
-use crate::{Error, Lsn, state::Counts};
+use crate::{Error, Lsn, history::HistoryStatus, state::Counts};
 
 /// How a store is right now. Fields are read one after the other: it is no consistent picture.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Status {
     pub degraded: Option<Error>,
     /// Failed compactions in a row.
     pub compaction_failures: u64,
+    /// How far the past is kept; `None` if it is not.
+    pub history: Option<HistoryStatus>,
     /// Number of rows of each kind.
     pub counts: Counts,
 }
@@ -51,6 +53,7 @@ impl Status {
             segment: engine.progress.segment(),
             degraded: engine.progress.degraded(),
             compaction_failures: engine.compaction.failures.load(Ordering::Relaxed),
+            history: engine.compaction.history(),
             counts: state.counts(),
         }
     }

@@ -139,7 +139,8 @@ impl Reader {
         for (segment, judged) in segments {
             files.push(self.segment_file(segment, judged.verdict, judged.cut)?);
         }
-        let index = self.journal().source().index()?;
+        let mut index = self.journal().source().index()?;
+        index.read_heads(self.vfs())?;
         let history = crate::history::dir(places);
         for SnapshotRef { path, .. } in &index.snapshots {
             if path.starts_with(&history) {

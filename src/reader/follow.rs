@@ -84,9 +84,7 @@ impl Follow {
                 return Ok(());
             }
             let index = self.source.index()?;
-            let number = position.segment.name.segment;
-            let later = index.segments.iter().find(|later| later.name.segment > number);
-            let Some(later) = later else {
+            let Some(later) = index.after(&position.segment) else {
                 self.skip_damage(&index, &mut position)?;
                 self.at = Some(position);
                 return Ok(());
@@ -124,7 +122,10 @@ impl Follow {
             return Err(gone.next("take a view, or go on from the oldest record there is"));
         }
         let segment = index.segments.iter().rev().find(|s| s.name.first_lsn <= self.next);
-        let Some(segment) = segment.cloned() else { return Ok(None) };
+        let Some(mut segment) = segment.cloned() else { return Ok(None) };
+        if segment.header.is_none() {
+            segment.read_head(self.source.vfs.as_ref())?;
+        }
         let moved = history::dir(&self.source.places).join(segment.name.to_string());
         let listed = Arc::clone(&segment.path);
         for path in [&*listed, &*moved] {

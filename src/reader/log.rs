@@ -22,8 +22,8 @@ use crate::{
 /// The records of a store, without its state: opening it reads no snapshot and no more than the
 /// first bytes of each segment.
 ///
-/// It takes no lock and writes nothing; the store may be live. With a history the log reaches back
-/// as far as that.
+/// It takes no lock and writes nothing; the store may be live. With a history
+/// ([`keep_history`](crate::Builder::keep_history)) the log reaches back as far as that.
 #[derive(Clone, Debug)]
 pub struct Journal {
     source: Source,

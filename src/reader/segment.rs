@@ -8,7 +8,7 @@ use super::index::{Index, SegmentRef};
 use crate::{
     Error, ErrorKind, Lsn, LsnRange, StoreId, history,
     journal::{
-        format::{HEADER_BYTES, Record, RecordKind, Seed},
+        format::{HEADER_BYTES, Record, RecordKind, Seed, SegmentHeader},
         scan::{Scan, records, scan},
     },
     recovery::inventory::read_segment,
@@ -100,6 +100,15 @@ impl Source {
             );
             return Ok([Err(gone.next("read the log again"))].into());
         };
+        let mut segment = segment.clone();
+        segment.header = segment.header.or_else(|| SegmentHeader::decode(&loaded.bytes).ok());
+        if segment.until.is_none()
+            && let Some(mut next) = index.after(&segment).cloned()
+        {
+            next.read_head(self.vfs.as_ref())?;
+            segment.until = next.created();
+        }
+        let segment = &segment;
         let mut reading = Reading { source: self, index, segment, range, out: VecDeque::new() };
         reading.read(&loaded);
         Ok(reading.out)
@@ -207,7 +216,7 @@ impl Reading<'_> {
             }
             self.hole(expected, run.first.previous(), loaded, run.start, times);
             let mut offset = run.start as u64;
-            for record in records(&loaded.bytes, *run, loaded.seed).flatten() {
+            for record in records(&loaded.bytes, *run, None).flatten() {
                 if record.lsn > self.segment.limit {
                     break;
                 }

@@ -137,6 +137,7 @@ impl Reader {
     /// The files there are now, with what is known of the records in them.
     fn index(&self) -> Result<Index, Error> {
         let mut index = self.journal().source().index()?;
+        index.read_heads(self.vfs())?;
         for segment in &mut index.segments {
             segment.span = if segment.is_history {
                 self.sealed_span(segment)

@@ -3,7 +3,7 @@
 mod snapshots;
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,7 @@ use super::Facts;
 use crate::{
     Error, Lsn, StoreId,
     journal::{
-        format::{HEADER_BYTES, HeaderError, SEAL_BYTES, Seed, SegmentHeader},
+        format::{HEADER_BYTES, HeaderError, Seed, SegmentHeader},
         name::{self as segment_name, SegmentName},
         scan::{Scan, scan},
     },
@@ -25,6 +25,9 @@ use snapshots::{BadSnapshot, Chooser};
 
 /// Largest segment file that is read; a larger one is nothing that a store writes.
 const SEGMENT_FILE_BYTES_MAX: u64 = 1 << 30;
+/// Segments of up to this many bytes together stay in memory until they are replayed; of more,
+/// each is read again.
+const KEPT_BYTES_MAX: usize = 256 << 20;
 /// Where the disk refuses to read, it is asked again in pieces of this size.
 const READ_PIECE_BYTES: usize = 4096;
 
@@ -52,6 +55,17 @@ pub(crate) struct SegmentFile {
     pub(crate) called: SegmentName,
     /// Length of the file.
     pub(crate) bytes: usize,
+    /// The bytes that were scanned, if they are kept for the replay.
+    kept: Option<Bytes>,
+}
+
+/// What a file holds.
+struct Bytes(Vec<u8>);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 impl SegmentFile {
@@ -62,10 +76,12 @@ impl SegmentFile {
 
     /// Where the bytes end that are a record, a seal or damage: behind it are only zeros.
     pub(crate) fn content_end(&self) -> usize {
-        let record = self.scan.runs.last().map_or(0, |run| run.end);
-        let seal = self.scan.seal.map_or(0, |seal| seal.start.saturating_add(SEAL_BYTES));
-        let damage = self.scan.damage.last().map_or(0, |damage| damage.end);
-        record.max(seal).max(damage).max(HEADER_BYTES.min(self.bytes))
+        self.scan.content_end().min(self.bytes)
+    }
+
+    /// The very bytes that were scanned, once, if they were kept.
+    pub(super) fn take_bytes(&mut self) -> Option<Vec<u8>> {
+        self.kept.take().map(|bytes| bytes.0)
     }
 
     pub(super) fn facts(&self) -> Facts<'_> {
@@ -113,7 +129,9 @@ impl Inventory {
         // A snapshot and a segment that agree decide: segments copied in do not outvote them.
         let store_id = whole.map(|loaded| loaded.meta.store_id).or_else(|| common_id(headers()));
         let snapshot_segment = whole.map_or(0, |loaded| loaded.meta.segment);
-        let segments = in_order(raw.into_iter().map(|raw| raw.scan(store_id)).collect());
+        let together = raw.iter().map(|raw| raw.bytes.len()).fold(0, usize::saturating_add);
+        let keep = together <= KEPT_BYTES_MAX;
+        let segments = in_order(raw.into_iter().map(|raw| raw.scan(store_id, keep)).collect());
         let mut leftovers: Vec<PathBuf> = names
             .iter()
             .filter(|name| segment_name::is_prepared(name) || snapshot_name::is_temporary(name))
@@ -133,6 +151,13 @@ impl Inventory {
             fallbacks,
             snapshot_segment,
         })
+    }
+
+    /// Gives back the memory of segments that were not replayed.
+    pub(super) fn forget_bytes(&mut self) {
+        for segment in &mut self.segments {
+            segment.kept = None;
+        }
     }
 
     pub(super) fn last_segment(&self) -> u64 {
@@ -187,7 +212,7 @@ struct RawSegment {
 }
 
 impl RawSegment {
-    fn scan(self, store_id: Option<StoreId>) -> SegmentFile {
+    fn scan(self, store_id: Option<StoreId>, keep: bool) -> SegmentFile {
         let Self { name, path, bytes, header } = self;
         let header = match header {
             Err(HeaderError::Newer(version)) => Header::Newer(version),
@@ -214,7 +239,9 @@ impl RawSegment {
             }
             unreadable
         };
-        SegmentFile { name, path, header, seed, scan, called, bytes: bytes.len() }
+        let len = bytes.len();
+        let kept = keep.then_some(Bytes(bytes));
+        SegmentFile { name, path, header, seed, scan, called, bytes: len, kept }
     }
 }
 

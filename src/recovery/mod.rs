@@ -79,7 +79,7 @@ pub(crate) fn examine(
     limits: Limits,
     on_damage: OnDamage,
 ) -> Result<Recovered, Error> {
-    let inventory = Inventory::take(vfs, places, limits)?;
+    let mut inventory = Inventory::take(vfs, places, limits)?;
     refuse_newer(&inventory)?;
     let base_lsn = inventory.snapshot.lsn();
     let scans: Vec<_> = inventory.segments.iter().map(|segment| segment.facts()).collect();
@@ -92,8 +92,9 @@ pub(crate) fn examine(
                 "open it with OnDamage::Salvage to keep all that verifies, or restore a backup",
             ));
     }
-    let (mut state, mut skipped) = inventory.snapshot.state(limits);
-    report.replayed = replay::replay(vfs, &inventory, &plan, &mut state, &mut skipped)?;
+    let (mut state, mut skipped) = inventory.snapshot.take_state(limits);
+    report.replayed = replay::replay(vfs, &mut inventory, &plan, &mut state, &mut skipped)?;
+    inventory.forget_bytes();
     report.skipped = skipped.count;
     report.first_skipped = skipped.first;
     Ok(Recovered {

@@ -71,6 +71,9 @@ pub(crate) struct Plan {
     pub(crate) lost: Vec<LsnRange>,
     /// Number of the last record that counts. The next record gets the one after it.
     pub(crate) end: Lsn,
+    /// What comes after `end` was in a segment that stays, and a sync of it failed: the next
+    /// segment's header has to say so, too.
+    pub(crate) supersedes: bool,
     /// Everything up to this number was durable once: something vouches for it.
     pub(crate) vouched: Lsn,
     /// The newest segment is unreadable: records behind `end` may be lost, and nobody knows how
@@ -94,7 +97,14 @@ impl Plan {
             .collect();
         let newest = judged.last().map(|judged| (judged.verdict, judged.moved_whole));
         let end_unknown = newest == Some((Verdict::BadHeader, true));
-        Self { segments: judged, pieces, lost, end, vouched, end_unknown }
+        let supersedes =
+            segments.iter().zip(&limits).zip(&judged).any(|((segment, limit), judged)| {
+                let stays_as_it_is = !judged.moved_whole && judged.cut.is_none();
+                let past_end = segment.scan.last_lsn().is_some_and(|last| last > end);
+                let torn_at_end = judged.verdict == Verdict::Superseded && *limit == end;
+                stays_as_it_is && (past_end || torn_at_end)
+            });
+        Self { segments: judged, pieces, lost, end, vouched, supersedes, end_unknown }
     }
 }
 
@@ -226,7 +236,7 @@ impl Context<'_> {
             },
             newest,
             records,
-            damage: self.damage(segment, *limit, cut),
+            damage: self.damage(index, segment, *limit, cut),
             order: self.order(index, segment, *limit),
             covered: self.is_covered(index, segment),
         });
@@ -254,12 +264,19 @@ impl Context<'_> {
         (dropped || damaged).then_some(kept_end)
     }
 
-    fn damage(&self, segment: &Facts<'_>, limit: Lsn, cut: Option<usize>) -> DamageState {
+    fn damage(
+        &self,
+        index: usize,
+        segment: &Facts<'_>,
+        limit: Lsn,
+        cut: Option<usize>,
+    ) -> DamageState {
         let inside = |range: &std::ops::Range<usize>| cut.is_none_or(|cut| range.start < cut);
         let first = segment.name.first_lsn;
         let last = limit.min(segment.scan.last_lsn().unwrap_or(first).max(self.vouched));
         let lost_here = self.lost.iter().any(|lost| lost.first <= last && lost.last >= first);
-        if segment.scan.damage.is_empty() && cut.is_none() {
+        let none = segment.scan.damage.is_empty() && cut.is_none();
+        if none || (!lost_here && self.is_torn_and_superseded(index, segment, limit)) {
             DamageState::None
         } else if lost_here || segment.scan.damage.iter().any(inside) {
             DamageState::Vouched
@@ -287,11 +304,30 @@ impl Context<'_> {
             && !supersedes
         {
             Order::Overlap
-        } else if segment.scan.last_lsn().is_some_and(|last| last > limit) {
+        } else if segment.scan.last_lsn().is_some_and(|last| last > limit)
+            || self.is_torn_and_superseded(index, segment, limit)
+        {
             Order::Superseded
         } else {
             Order::Joined
         }
+    }
+
+    /// True if all its damage stands behind the last record that counts, and its successor says
+    /// that a sync of it failed: a power cut may have torn what was written and never acknowledged.
+    fn is_torn_and_superseded(&self, index: usize, segment: &Facts<'_>, limit: Lsn) -> bool {
+        let mut later = self.segments.iter().skip(index.saturating_add(1));
+        let successor = later.find_map(|later| match &later.header {
+            Header::Good(header) => Some(header),
+            _ => None,
+        });
+        let counts = |run: &&Run| run.first <= limit;
+        let kept_end = segment.scan.runs.iter().rfind(counts).map_or(HEADER_BYTES, |run| run.end);
+        !segment.scan.damage.is_empty()
+            && segment.scan.damage.iter().all(|range| range.start >= kept_end)
+            && successor.is_some_and(|successor| {
+                successor.previous.superseded && successor.first_lsn == limit.next()
+            })
     }
 
     /// True if the snapshot holds all that the segment could: its successor starts no later than

@@ -49,7 +49,7 @@ impl Repair<'_> {
             report.set_quarantined(&bad.path, kept);
         }
         for (segment, judged) in inventory.segments.iter().zip(&plan.segments) {
-            if judged.moved_whole && self.holds_bytes(segment)? {
+            if judged.moved_whole && self.is_there(segment)? {
                 let kept = self.move_whole(&segment.path, judged.verdict)?;
                 report.set_quarantined(&segment.path, kept);
             } else if let Some(kept) = self.copy_damage(segment, judged)? {
@@ -59,9 +59,8 @@ impl Repair<'_> {
         self.close_newest(inventory, plan)
     }
 
-    /// A file of nothing but zeros has no bytes worth keeping, but is moved all the same if it is
-    /// not ours to remove.
-    fn holds_bytes(&self, segment: &SegmentFile) -> Result<bool, Error> {
+    /// False if somebody took the file away since the inventory.
+    fn is_there(&self, segment: &SegmentFile) -> Result<bool, Error> {
         match self.vfs.metadata(&segment.path) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -72,7 +71,7 @@ impl Repair<'_> {
     /// Cuts what stands behind the last record that counts, and seals.
     fn close_newest(&self, inventory: &Inventory, plan: &Plan) -> Result<Previous, Error> {
         let Some(Ending { segment, close }) = ending(inventory, plan) else {
-            let superseded = stale_tail(inventory, plan);
+            let superseded = plan.supersedes;
             return Ok(Previous { last_lsn: plan.end, superseded, ..Previous::default() });
         };
         let seal = match close {
@@ -84,7 +83,7 @@ impl Repair<'_> {
             segment: segment.name.segment,
             last_lsn: plan.end,
             seal,
-            superseded: stale_tail(inventory, plan),
+            superseded: plan.supersedes,
         })
     }
 
@@ -120,7 +119,7 @@ impl Repair<'_> {
         let bytes = read_segment(self.vfs, &segment.path)
             .map_err(|error| Error::io("cannot read a journal segment", &segment.path, error))?;
         let mut kept = None;
-        for range in copied_ranges(segment, judged, content_end(&bytes)) {
+        for range in copied_ranges(segment, judged, segment.content_end()) {
             let piece = bytes.get(range.clone()).unwrap_or_default();
             if piece.is_empty() {
                 continue;
@@ -225,7 +224,9 @@ pub(super) fn ending<'a>(inventory: &'a Inventory, plan: &Plan) -> Option<Ending
         segments.find(|(segment, judged)| !judged.moved_whole && !segment.scan.runs.is_empty())?;
     let close = match (segment.scan.seal, judged.cut) {
         (Some(seal), None) => Close::Sealed(seal.crc),
-        (None, None) if judged.verdict != Verdict::Whole || !is_last_good(inventory, segment) => {
+        (None, None)
+            if judged.verdict != Verdict::Whole || is_followed(inventory, plan, segment) =>
+        {
             Close::Leave
         }
         (_, cut) => Close::Seal { cut },
@@ -256,24 +257,12 @@ pub(super) fn copied_ranges(
     ranges
 }
 
-/// True if a segment that stays goes on past the last record that counts, since a sync of it
-/// failed: the next segment gives those numbers again.
-fn stale_tail(inventory: &Inventory, plan: &Plan) -> bool {
-    inventory.segments.iter().zip(&plan.segments).any(|(segment, judged)| {
-        let stays_as_it_is = !judged.moved_whole && judged.cut.is_none();
-        stays_as_it_is && segment.scan.last_lsn().is_some_and(|last| last > plan.end)
+/// True if a later segment with a sound header stays. What is followed is not written to: a crash
+/// in the middle of that would look like damage.
+fn is_followed(inventory: &Inventory, plan: &Plan, segment: &SegmentFile) -> bool {
+    inventory.segments.iter().zip(&plan.segments).any(|(later, judged)| {
+        let stays = !judged.moved_whole && judged.verdict != Verdict::Unborn;
+        let follows = later.name.segment > segment.name.segment;
+        follows && stays && matches!(later.header, Header::Good(_))
     })
-}
-
-/// True if no later segment with a sound header follows.
-fn is_last_good(inventory: &Inventory, segment: &SegmentFile) -> bool {
-    !inventory.segments.iter().any(|later| {
-        later.name.segment > segment.name.segment
-            && matches!(later.header, Header::Good(_))
-            && !later.scan.runs.is_empty()
-    })
-}
-
-fn content_end(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1))
 }

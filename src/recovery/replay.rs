@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind,
-    journal::scan::records,
+    journal::{format::Seed, scan::records},
     snapshot::read::Skipped,
     state::{self, Change, State},
     vfs::Vfs,
@@ -16,22 +16,26 @@ use crate::{
 /// out is counted, not an error.
 pub(super) fn replay(
     vfs: &dyn Vfs,
-    inventory: &Inventory,
+    inventory: &mut Inventory,
     plan: &Plan,
     state: &mut State,
     skipped: &mut Skipped,
 ) -> Result<u64, Error> {
     let mut replayed: u64 = 0;
-    let mut loaded: Option<(usize, Vec<u8>)> = None;
+    let mut loaded: Option<(usize, Vec<u8>, Option<Seed>)> = None;
     let mut changes: Vec<Change> = Vec::new();
     for piece in &plan.pieces {
-        let Some(segment) = inventory.segments.get(piece.segment) else { continue };
+        let Some(segment) = inventory.segments.get_mut(piece.segment) else { continue };
+        let kept = segment.take_bytes();
         let failed = |error| Error::io("cannot read a journal segment", &segment.path, error);
-        let bytes = match loaded.take() {
-            Some((index, bytes)) if index == piece.segment => bytes,
-            _ => read_segment(vfs, &segment.path).map_err(failed)?,
+        let (bytes, seed) = match loaded.take() {
+            Some((index, bytes, seed)) if index == piece.segment => (bytes, seed),
+            _ => match kept {
+                Some(bytes) => (bytes, None),
+                None => (read_segment(vfs, &segment.path).map_err(failed)?, Some(segment.seed)),
+            },
         };
-        for record in records(&bytes, piece.run, segment.seed) {
+        for record in records(&bytes, piece.run, seed) {
             let record = record.ok_or_else(|| {
                 Error::new(ErrorKind::Io, "a record that was sound a moment ago is not any more")
                     .at(&segment.path)
@@ -54,7 +58,7 @@ pub(super) fn replay(
             }
             replayed = replayed.saturating_add(1);
         }
-        loaded = Some((piece.segment, bytes));
+        loaded = Some((piece.segment, bytes, seed));
     }
     Ok(replayed)
 }

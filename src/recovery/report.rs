@@ -59,8 +59,8 @@ pub struct Finding {
 /// The report of one recovery.
 ///
 /// A damaged store is not an error: the store opens with everything that verifies, and this says
-/// what was lost. [`Display`](fmt::Display) gives one line; with findings one more for each, and one
-/// that names the page about them.
+/// what was lost. [`Display`](fmt::Display) gives one line; with findings one more for each, and
+/// one that names the page about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoveryReport {

@@ -8,6 +8,7 @@ use libp2p_identity::PeerId;
 
 use super::{
     addresses::cut,
+    exchange::dropped,
     node::NodeTask,
     package::{Announcement, PackageInfo},
 };
@@ -88,21 +89,42 @@ impl NodeTask {
         MessageAcceptance::Accept
     }
 
-    /// A publisher takes its package back: every copy of it goes.
+    /// A publisher takes its package back: every copy of it goes, and it is remembered that it has.
     fn withdraw(&mut self, id: &str, publisher: &PeerId, published_ms: i64) {
         let theirs = self
             .shelf
             .get(id)
             .is_some_and(|row| row.publisher == *publisher && row.published_ms <= published_ms);
-        let known = self.catalog.withdraw(id, publisher, published_ms, theirs);
+        let now = super::recorder::now();
+        let known = self.catalog.withdraw(id, publisher, published_ms, theirs, now);
         if known {
             self.recorder.provides(publisher, self.catalog.provided_by(publisher));
         }
+        if !known && !theirs {
+            return;
+        }
+        let mut changes = Vec::from(dropped(&self.prefix, id));
         if theirs {
             self.take_off(id);
+            self.forget_providers(id);
+            // With the copy, or a crash in between would bring it back.
+            changes.extend(self.catalog.withdrawn.change(&(id.to_owned(), *publisher)));
         }
-        if known || theirs {
-            self.recorder.append(self.dropped(id).into());
+        self.recorder.append(changes);
+        self.write_withdrawals();
+    }
+
+    /// Journals withdrawals in their turn: what strangers withdraw costs a bounded number of
+    /// records a minute.
+    pub(super) fn write_withdrawals(&mut self) {
+        let local = *self.swarm.local_peer_id();
+        let mut changes = Vec::new();
+        while let Some(key) = self.catalog.withdrawn.next_unsaved() {
+            if !self.withdrawals_budget.take(&local, super::recorder::now()) {
+                break;
+            }
+            changes.extend(self.catalog.withdrawn.change(&key));
         }
+        self.recorder.append(changes);
     }
 }

@@ -3,20 +3,16 @@
 use std::{io, time::Duration};
 
 use libp2p::{
-    StreamProtocol, Swarm, SwarmBuilder, connection_limits, gossipsub, identify,
-    identity::Keypair,
-    kad::{self, store::MemoryStore},
-    noise, ping,
-    swarm::NetworkBehaviour,
-    tcp, yamux,
+    StreamProtocol, Swarm, SwarmBuilder, connection_limits, gossipsub, identify, identity::Keypair,
+    kad, noise, ping, swarm::NetworkBehaviour, tcp, yamux,
 };
 
 use super::{
-    P2PConfig, RegistryLimits,
-    gate::Gate,
+    P2PConfig, RegistryLimits, adapters,
     package::{ANNOUNCEMENT_BYTES_MAX, ENVELOPE_BYTES_EXTRA},
+    records::Records,
 };
-use crate::Error;
+use crate::{Error, P2PStatePersistence};
 
 /// A network of its own: the default is the public one of IPFS.
 pub(super) const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/ggen/kad/1.0.0");
@@ -29,31 +25,56 @@ const PENDING_CONNECTIONS: u32 = 64;
 /// Room in a gossip message for topic, signature and key.
 const GOSSIP_BYTES_EXTRA: usize = 3 << 10;
 
-/// The gate comes first, so that a banned peer costs the others nothing.
+/// The memory comes first: it refuses banned peers, which then cost the others nothing.
 #[derive(NetworkBehaviour)]
 pub(super) struct Protocols {
-    pub(super) gate: Gate,
+    pub(super) memory: adapters::Behaviour,
     pub(super) limits: connection_limits::Behaviour,
     pub(super) identify: identify::Behaviour,
-    pub(super) kad: kad::Behaviour<MemoryStore>,
+    pub(super) kad: kad::Behaviour<Records>,
     pub(super) gossip: gossipsub::Behaviour,
     pub(super) ping: ping::Behaviour,
 }
 
-pub(super) fn swarm(key: &Keypair, config: &P2PConfig) -> Result<Swarm<Protocols>, Error> {
-    let protocols = protocols(key, config)?;
-    let built = SwarmBuilder::with_existing_identity(key.clone())
-        .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
-        .map_err(|error| setup("the noise handshake").because(error))?
-        .with_behaviour(|_| protocols)
-        .map_err(|_| setup("the protocols"))?
-        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE))
-        .build();
-    Ok(built)
+pub(super) fn swarm(
+    key: &Keypair,
+    config: &P2PConfig,
+    store: &P2PStatePersistence,
+    memory: &adapters::Recorder,
+) -> Result<Swarm<Protocols>, Error> {
+    let protocols = protocols(key, config, store, memory)?;
+    let tcp = || {
+        SwarmBuilder::with_existing_identity(key.clone())
+            .with_tokio()
+            .with_tcp(
+                tcp::Config::default().nodelay(true),
+                noise::Config::new,
+                yamux::Config::default,
+            )
+            .map_err(|error| setup("the noise handshake").because(error))
+    };
+    let idle = |swarm: libp2p::swarm::Config| swarm.with_idle_connection_timeout(IDLE);
+    #[cfg(feature = "dns")]
+    match tcp()?.with_dns() {
+        Ok(named) => {
+            let named = named.with_behaviour(|_| protocols).map_err(|_| setup("the protocols"))?;
+            return Ok(named.with_swarm_config(idle).build());
+        }
+        // A system without a list of name servers does not keep the node from starting.
+        Err(error) => {
+            tracing::warn!(%error, "cannot look up names: addresses with a name will not work");
+        }
+    }
+    let plain = tcp()?.with_behaviour(|_| protocols).map_err(|_| setup("the protocols"))?;
+    Ok(plain.with_swarm_config(idle).build())
 }
 
-fn protocols(key: &Keypair, config: &P2PConfig) -> Result<Protocols, Error> {
+fn protocols(
+    key: &Keypair,
+    config: &P2PConfig,
+    store: &P2PStatePersistence,
+    memory: &adapters::Recorder,
+) -> Result<Protocols, Error> {
     let local = key.public().to_peer_id();
     let limits = &config.limits;
     let agent = concat!("peer-journal/", env!("CARGO_PKG_VERSION")).to_owned();
@@ -62,14 +83,8 @@ fn protocols(key: &Keypair, config: &P2PConfig) -> Result<Protocols, Error> {
         .with_agent_version(agent)
         .with_push_listen_addr_updates(true)
         .with_cache_size(0);
-    let store = kad::store::MemoryStoreConfig {
-        // The registry keeps to its own limits; these leave room for the packages of this node.
-        max_records: limits.dht_records.saturating_mul(2),
-        max_value_bytes: record_bytes_max(limits).saturating_add(1),
-        ..Default::default()
-    };
-    let store = MemoryStore::with_config(local, store);
-    let mut kad = kad::Behaviour::with_config(local, store, kad_config(config));
+    let records = Records::new(store, local, limits)?;
+    let mut kad = kad::Behaviour::with_config(local, records, kad_config(config));
     let mode = if config.dht_server_mode { kad::Mode::Server } else { kad::Mode::Client };
     kad.set_mode(Some(mode));
     let gossip_config = gossipsub::ConfigBuilder::default()
@@ -88,7 +103,7 @@ fn protocols(key: &Keypair, config: &P2PConfig) -> Result<Protocols, Error> {
         .with_max_established(Some(limits.connections))
         .with_max_established_per_peer(Some(limits.connections_per_peer));
     Ok(Protocols {
-        gate: Gate::default(),
+        memory: adapters::Behaviour::new(memory),
         limits: connection_limits::Behaviour::new(connections),
         identify: identify::Behaviour::new(identify),
         kad,

@@ -1,20 +1,23 @@
-//! The catalog: packages that were announced, for searches. In memory only, and bounded.
+//! The catalog: packages that were announced, for searches. In memory only, and bounded. What was
+//! withdrawn is remembered.
 
 use std::collections::{BTreeMap, HashMap};
 
 use libp2p_identity::PeerId;
 
-use super::package::{Announcement, PackageInfo};
-
-/// Withdrawn packages that are remembered, so that an older copy does not bring one back.
-const WITHDRAWN_MAX: usize = 4096;
+use super::{
+    package::{Announcement, PackageInfo},
+    withdrawn::Withdrawn,
+};
+use crate::state::Time;
 
 /// Rows by package id. An id belongs to the publisher from whom it was heard first.
 #[derive(Debug)]
 pub(super) struct Catalog {
     rows: BTreeMap<String, Row>,
     per_publisher: HashMap<PeerId, usize>,
-    withdrawn: BTreeMap<(String, PeerId), i64>,
+    /// What must not come back with an older copy.
+    pub(super) withdrawn: Withdrawn,
     /// This node, to which the limits do not apply.
     local: PeerId,
     most: usize,
@@ -28,12 +31,17 @@ struct Row {
 }
 
 impl Catalog {
-    pub(super) fn new(local: PeerId, most: usize, most_per_publisher: usize) -> Self {
+    pub(super) fn new(
+        local: PeerId,
+        withdrawn: Withdrawn,
+        most: usize,
+        most_per_publisher: usize,
+    ) -> Self {
         Self {
             local,
             rows: BTreeMap::new(),
             per_publisher: HashMap::new(),
-            withdrawn: BTreeMap::new(),
+            withdrawn,
             most,
             most_per_publisher,
         }
@@ -72,28 +80,20 @@ impl Catalog {
         publisher: &PeerId,
         published_ms: i64,
         kept: bool,
+        now: Time,
     ) -> bool {
         let own = |row: &Row| row.info.publisher == *publisher && row.published_ms <= published_ms;
         let known = self.rows.get(id).is_some_and(own);
         if !known && !kept {
             return false;
         }
-        if self.withdrawn.len() >= WITHDRAWN_MAX {
-            // The oldest withdrawal is the least likely to meet a copy.
-            let oldest = self.withdrawn.iter().min_by_key(|(_, ms)| **ms).map(|(key, _)| key);
-            if let Some(oldest) = oldest.cloned() {
-                self.withdrawn.remove(&oldest);
-            }
-        }
-        let at = self.withdrawn.entry((id.to_owned(), *publisher)).or_insert(published_ms);
-        *at = (*at).max(published_ms);
+        self.withdrawn.insert(id, publisher, published_ms, now);
         known && self.remove(id)
     }
 
     /// True if this copy of the package was withdrawn by its publisher.
     pub(super) fn is_withdrawn(&self, id: &str, publisher: &PeerId, published_ms: i64) -> bool {
-        let at = self.withdrawn.get(&(id.to_owned(), *publisher));
-        at.is_some_and(|at| published_ms <= *at)
+        self.withdrawn.covers(id, publisher, published_ms)
     }
 
     fn remove(&mut self, id: &str) -> bool {
@@ -117,10 +117,17 @@ impl Catalog {
         self.per_publisher.get(publisher).copied().unwrap_or_default()
     }
 
-    /// What a publisher would announce to tell of all its packages.
+    /// What a publisher would announce to tell of all its packages, and of those that it withdrew:
+    /// nodes that were away have copies of them.
     pub(super) fn announcements(&self, publisher: &PeerId) -> Vec<Announcement> {
         let theirs = self.rows.values().filter(|row| row.info.publisher == *publisher);
-        theirs.map(|row| Announcement::published(&row.info, row.published_ms)).collect()
+        let published = theirs.map(|row| Announcement::published(&row.info, row.published_ms));
+        let withdrawn = self
+            .withdrawn
+            .of(publisher)
+            .filter(|(id, _)| self.owner(id) != Some(*publisher))
+            .map(|(id, ms)| Announcement::Withdrawn { id: id.to_owned(), published_ms: ms });
+        published.chain(withdrawn).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -157,18 +164,23 @@ mod tests {
         }
     }
 
+    fn catalog(most: usize, most_per_publisher: usize) -> Catalog {
+        let local = PeerId::random();
+        Catalog::new(local, Withdrawn::new("/t/", local), most, most_per_publisher)
+    }
+
     #[test]
     fn an_id_belongs_to_whom_it_was_heard_from_first() {
         let (a, b) = (PeerId::random(), PeerId::random());
-        let mut catalog = Catalog::new(PeerId::random(), 10, 10);
+        let mut catalog = catalog(10, 10);
         assert!(catalog.add(info("x", a), 1));
         assert!(!catalog.add(info("x", b), 2));
         assert!(!catalog.add(info("x", a), 1), "not newer");
         assert!(catalog.add(info("x", a), 3));
         assert_eq!(catalog.owner("x"), Some(a));
-        assert!(!catalog.withdraw("x", &b, 9, false), "another publisher's");
-        assert!(!catalog.withdraw("x", &a, 2, false), "an older withdrawal");
-        assert!(catalog.withdraw("x", &a, 3, false));
+        assert!(!catalog.withdraw("x", &b, 9, false, Time::EPOCH), "another publisher's");
+        assert!(!catalog.withdraw("x", &a, 2, false, Time::EPOCH), "an older withdrawal");
+        assert!(catalog.withdraw("x", &a, 3, false, Time::EPOCH));
         assert!(!catalog.add(info("x", a), 3), "an old copy does not bring it back");
         assert!(catalog.add(info("x", a), 4));
     }
@@ -176,22 +188,35 @@ mod tests {
     #[test]
     fn room_is_bounded_in_all_and_for_each_publisher() {
         let (a, b) = (PeerId::random(), PeerId::random());
-        let mut catalog = Catalog::new(PeerId::random(), 3, 2);
+        let mut catalog = catalog(3, 2);
         let added: Vec<bool> =
             ["1", "2", "3"].iter().map(|id| catalog.add(info(id, a), 1)).collect();
         assert_eq!(added, [true, true, false]);
         assert!(catalog.add(info("4", b), 1));
         assert!(!catalog.add(info("5", b), 1));
         assert_eq!((catalog.len(), catalog.provided_by(&a)), (3, 2));
-        for n in 0..3 * i64::try_from(WITHDRAWN_MAX).unwrap() {
-            catalog.withdraw(&n.to_string(), &b, n, n % 2 == 0);
+        assert!(!catalog.withdraw("9", &b, 1, false, Time::EPOCH), "nobody here knows it");
+        assert_eq!(catalog.withdrawn.of(&b).count(), 0, "so it leaves no trace");
+    }
+
+    #[test]
+    fn what_was_withdrawn_is_announced_until_it_is_published_again() {
+        let a = PeerId::random();
+        let mut catalog = catalog(10, 10);
+        for id in ["x", "y"] {
+            assert!(catalog.add(info(id, a), 1));
+            assert!(catalog.withdraw(id, &a, 2, true, Time::EPOCH));
         }
-        assert_eq!(catalog.withdrawn.len(), WITHDRAWN_MAX);
+        assert!(catalog.add(info("y", a), 3));
+        let told = catalog.announcements(&a);
+        assert_eq!(told.len(), 2);
+        assert!(matches!(&told[0], Announcement::Published { id, .. } if id == "y"), "{told:?}");
+        assert!(matches!(&told[1], Announcement::Withdrawn { id, .. } if id == "x"), "{told:?}");
     }
 
     #[test]
     fn searches_look_at_id_and_description() {
-        let mut catalog = Catalog::new(PeerId::random(), 10, 10);
+        let mut catalog = catalog(10, 10);
         for id in ["web/rust", "web/go", "cli"] {
             assert!(catalog.add(info(id, PeerId::random()), 1));
         }

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use libp2p::identity::Keypair;
 use multiaddr::Multiaddr;
 
-use super::dial::bootstrap_fault;
+use super::dial::shape_fault;
 use crate::{Error, P2PStatePersistence};
 
 /// The gossip topic of package announcements.
@@ -18,7 +18,9 @@ const PACKAGE_BYTES_CEILING: usize = 8 << 20;
 #[derive(Clone)]
 pub struct P2PConfig {
     /// Nodes to join the network through; they are remembered beside those that the store knows
-    /// already, and are never evicted. An address without `/p2p/<peer id>` works too.
+    /// already, and are never evicted. An address without `/p2p/<peer id>` works too, and so do
+    /// `/dns`, `/dns4`, `/dns6` and `/dnsaddr` ones if the crate was built with the feature `dns`;
+    /// without it they are skipped, and `bootstrap` says why.
     pub bootstrap_nodes: Vec<Multiaddr>,
     /// The gossip topic of announcements; nodes find each other's packages only on the same one.
     pub packages_topic: String,
@@ -111,9 +113,9 @@ impl P2PConfig {
             return Err(Error::invalid(*message).next("correct the configuration"));
         }
         for node in &self.bootstrap_nodes {
-            if let Some(fault) = bootstrap_fault(node) {
+            if let Some(fault) = shape_fault(node) {
                 let what = format!("the bootstrap node {node} cannot be dialled: {fault}");
-                return Err(Error::invalid(what).next("correct P2PConfig::bootstrap_nodes"));
+                return Err(Error::invalid(what).next("correct the list of bootstrap nodes"));
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The dial queue: remembered peers and bootstrap nodes, a few at a time.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
@@ -77,13 +77,18 @@ impl DialQueue {
     }
 
     /// Replaces what waits by these peers with bootstrap nodes in between.
-    pub(super) fn fill(&mut self, remembered: Vec<Candidate>, bootstrap: Vec<Multiaddr>) {
+    pub(super) fn fill(&mut self, mut remembered: Vec<Candidate>, bootstrap: Vec<Multiaddr>) {
         self.waiting.clear();
-        let known: HashSet<PeerId> = remembered.iter().map(|candidate| candidate.peer).collect();
-        let mut bootstrap = bootstrap
-            .into_iter()
-            .filter(|node| named_peer(node).is_none_or(|peer| !known.contains(&peer)))
-            .map(Target::Bootstrap);
+        let mut alone = Vec::new();
+        for node in bootstrap.into_iter().filter(|node| dial_fault(node).is_none()) {
+            let peer = named_peer(&node);
+            match remembered.iter_mut().find(|candidate| Some(candidate.peer) == peer) {
+                // It may have moved from where it is remembered.
+                Some(candidate) => candidate.addresses.insert(0, node),
+                None => alone.push(Target::Bootstrap(node)),
+            }
+        }
+        let mut bootstrap = alone.into_iter();
         for (at, candidate) in remembered.into_iter().enumerate() {
             if at % BOOTSTRAP_EVERY == 0 {
                 self.waiting.extend(bootstrap.next());
@@ -130,10 +135,42 @@ impl DialQueue {
     }
 }
 
-/// Why a multiaddr cannot be a bootstrap node, if it cannot.
-pub(super) fn bootstrap_fault(address: &Multiaddr) -> Option<&'static str> {
-    let has_port = address.iter().any(|protocol| matches!(protocol, Protocol::Tcp(_)));
-    (!has_port).then_some("it has no TCP port; expected for example /ip4/192.0.2.1/tcp/4001")
+/// Why no node can dial the address, if that is so.
+pub(super) fn shape_fault(address: &Multiaddr) -> Option<&'static str> {
+    let mut protocols = address.iter();
+    let has_host = match protocols.next() {
+        Some(Protocol::Ip4(ip)) => !ip.is_unspecified(),
+        Some(Protocol::Ip6(ip)) => !ip.is_unspecified(),
+        Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_)) => true,
+        // The port is in the text records of the name.
+        Some(Protocol::Dnsaddr(_)) => return None,
+        _ => false,
+    };
+    if !has_host {
+        return Some("it has no host to dial; expected for example /ip4/192.0.2.1/tcp/4001");
+    }
+    if !matches!(protocols.next(), Some(Protocol::Tcp(1..))) {
+        return Some("it has no TCP port; expected for example /ip4/192.0.2.1/tcp/4001");
+    }
+    match (protocols.next(), protocols.next()) {
+        (None, None) | (Some(Protocol::P2p(_)), None) => None,
+        _ => Some("only /p2p/<peer id> may stand behind the port: this node speaks plain TCP"),
+    }
+}
+
+/// Why this node cannot dial the address, if it cannot.
+pub(super) fn dial_fault(address: &Multiaddr) -> Option<&'static str> {
+    shape_fault(address).or_else(|| lookup_fault(address, cfg!(feature = "dns")))
+}
+
+fn lookup_fault(address: &Multiaddr, has_lookup: bool) -> Option<&'static str> {
+    let named = matches!(
+        address.iter().next(),
+        Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_))
+    );
+    (named && !has_lookup).then_some(
+        "built without name lookup: give an /ip4 or /ip6 address or build with the feature `dns`",
+    )
 }
 
 #[cfg(test)]
@@ -167,6 +204,50 @@ mod tests {
         assert!(queue.next(now).is_some());
         queue.started(ids[0], now);
         assert!(queue.next(now + DIAL_TIMEOUT).is_some(), "stuck dials do not hold it up");
+    }
+
+    #[test]
+    fn what_cannot_be_dialled_is_told_with_the_reason() {
+        let id = PeerId::random();
+        let fault = |text: &str| shape_fault(&text.parse().unwrap()).unwrap_or_default();
+        for good in ["/ip4/192.0.2.1/tcp/1", "/ip6/::1/tcp/1", "/dns6/a.example/tcp/1"] {
+            assert_eq!(fault(good), "");
+            assert_eq!(fault(&format!("{good}/p2p/{id}")), "");
+            assert!(fault(&format!("{good}/ws")).contains("plain TCP"));
+            assert!(fault(&format!("{good}/p2p/{id}/p2p-circuit")).contains("plain TCP"));
+        }
+        assert_eq!(fault("/dnsaddr/a.example"), "");
+        assert_eq!(fault(&format!("/dnsaddr/a.example/p2p/{id}")), "");
+        for bad in ["/ip4/192.0.2.1", "/ip4/192.0.2.1/tcp/0", "/ip4/192.0.2.1/udp/1/quic-v1"] {
+            assert!(fault(bad).contains("no TCP port"), "{bad}");
+        }
+        for bad in ["/ip4/0.0.0.0/tcp/1", "/ip6/::/tcp/1", "/tcp/1", "/memory/1"] {
+            assert!(fault(bad).contains("no host"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_need_a_build_that_looks_them_up() {
+        let fault = |text: &str, lookup| lookup_fault(&text.parse().unwrap(), lookup);
+        for name in ["dns", "dns4", "dns6"].map(|name| format!("/{name}/a.example/tcp/1")) {
+            assert!(fault(&name, false).unwrap().contains("feature `dns`"), "{name}");
+            assert_eq!(fault(&name, true), None);
+        }
+        assert!(fault("/dnsaddr/a.example", false).is_some());
+        assert_eq!(fault("/ip4/192.0.2.1/tcp/1", false), None);
+    }
+
+    #[test]
+    fn a_remembered_bootstrap_node_is_dialled_where_the_list_says_too() {
+        let at = |n: u8| -> Multiaddr { format!("/ip4/192.0.2.{n}/tcp/1").parse().unwrap() };
+        let peer = PeerId::random();
+        let old = Candidate { peer, addresses: vec![at(1)], verified: true };
+        let moved = at(2).with_p2p(peer).unwrap();
+        let mut queue = DialQueue::new(2);
+        queue.fill(vec![old], vec![moved.clone()]);
+        assert_eq!(queue.waiting.len(), 1, "one dial for both");
+        let Some(Target::Remembered(candidate)) = queue.next(Instant::now()) else { panic!() };
+        assert_eq!(candidate.addresses, [moved, at(1)]);
     }
 
     #[test]

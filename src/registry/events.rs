@@ -9,7 +9,8 @@ use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
 use super::{
-    addresses::named_peer,
+    adapters,
+    addresses::plain,
     behaviour::{KAD_PROTOCOL, ProtocolsEvent},
     commands::answer,
     listen,
@@ -22,28 +23,20 @@ impl NodeTask {
             SwarmEvent::Behaviour(ProtocolsEvent::Identify(event)) => self.on_identify(event),
             SwarmEvent::Behaviour(ProtocolsEvent::Kad(event)) => self.on_kad(event),
             SwarmEvent::Behaviour(ProtocolsEvent::Gossip(event)) => self.on_gossip(event),
-            SwarmEvent::Behaviour(ProtocolsEvent::Ping(event)) if event.result.is_ok() => {
-                self.recorder.pinged(&event.peer);
+            SwarmEvent::Behaviour(ProtocolsEvent::Ping(event)) => {
+                self.recorder.memory().record(&event);
             }
-            SwarmEvent::ConnectionEstablished {
-                peer_id,
-                connection_id,
-                endpoint,
-                concurrent_dial_errors,
-                ..
-            } => {
-                let failed = concurrent_dial_errors.unwrap_or_default();
-                let failed: Vec<Multiaddr> = failed.into_iter().map(|(at, _)| at).collect();
-                self.on_connected(peer_id, connection_id, &endpoint, &failed);
+            SwarmEvent::Behaviour(ProtocolsEvent::Memory(event)) => on_memory(&event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_connected(peer_id, connection_id, &endpoint);
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established, .. } => {
-                self.recorder.closed(&peer_id, num_established);
-                if num_established == 0 {
-                    self.routed.remove(&peer_id);
-                }
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
+                self.routed.remove(&peer_id);
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
-                self.on_dial_failed(connection_id, peer_id, &error);
+                self.dials.settled(connection_id);
+                tracing::debug!(peer = ?peer_id, error = dial_text(&error), "a dial failed");
+                self.on_dial_settled(connection_id, Err(&error));
             }
             // A stranger can cause as many as it likes: counted, never journaled.
             SwarmEvent::IncomingConnectionError { .. } => {
@@ -64,59 +57,18 @@ impl NodeTask {
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(%error, "a listener has trouble");
             }
-            SwarmEvent::NewExternalAddrOfPeer { peer_id, address } => {
-                self.recorder.heard(&peer_id, std::iter::once(&address));
-            }
             _ => {}
         }
     }
 
-    fn on_connected(
-        &mut self,
-        peer: PeerId,
-        connection: ConnectionId,
-        endpoint: &ConnectedPoint,
-        failed: &[Multiaddr],
-    ) {
+    fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         self.dials.settled(connection);
-        match endpoint {
-            ConnectedPoint::Dialer { address, .. } => {
-                self.recorder.dialled(&peer, address, failed);
-                if self.bootstrap.contains(&plain(address)) {
-                    self.recorder.pin(peer);
-                }
-            }
-            ConnectedPoint::Listener { send_back_addr, .. } => {
-                self.recorder.answered(&peer, send_back_addr);
-            }
+        if let ConnectedPoint::Dialer { address, .. } = endpoint
+            && self.bootstrap.contains(&plain(address))
+        {
+            self.recorder.memory().pin(peer);
         }
         self.on_dial_settled(connection, Ok(peer));
-    }
-
-    fn on_dial_failed(
-        &mut self,
-        connection: ConnectionId,
-        peer: Option<PeerId>,
-        error: &DialError,
-    ) {
-        self.dials.settled(connection);
-        tracing::debug!(peer = ?peer, error = dial_text(error), "a dial failed");
-        if let Some(peer) = peer {
-            match error {
-                DialError::Transport(errors) => {
-                    let failed: Vec<Multiaddr> = errors.iter().map(|(at, _)| at.clone()).collect();
-                    self.recorder.dials_failed(&peer, &failed);
-                }
-                DialError::WrongPeerId { obtained, address } => {
-                    self.recorder.misplaced(&peer, address);
-                    self.recorder.heard(obtained, std::iter::once(&plain(address)));
-                }
-                DialError::LocalPeerId { address } => self.recorder.misplaced(&peer, address),
-                // The rest is our own doing: refused by a limit or a ban, or dialled already.
-                _ => {}
-            }
-        }
-        self.on_dial_settled(connection, Err(error));
     }
 
     fn on_dial_settled(&mut self, connection: ConnectionId, result: Result<PeerId, &DialError>) {
@@ -175,15 +127,16 @@ impl NodeTask {
     }
 
     fn on_identify(&mut self, event: identify::Event) {
-        let identify::Event::Received { peer_id, info, .. } = event else { return };
-        if self.swarm.behaviour().gate.is_banned(&peer_id) || !self.swarm.is_connected(&peer_id) {
+        let identify::Event::Received { peer_id, info, .. } = &event else { return };
+        if self.banned.contains(peer_id) || !self.swarm.is_connected(peer_id) {
             return;
         }
-        let protocols: Vec<&str> = info.protocols.iter().map(AsRef::as_ref).collect();
-        let addresses =
-            self.recorder.identified(&peer_id, &info.agent_version, &protocols, &info.listen_addrs);
+        self.recorder.memory().record(&event);
         if info.protocols.contains(&KAD_PROTOCOL) {
-            self.route(peer_id, addresses);
+            let mut addresses = self.recorder.memory().confirmed_addresses(peer_id);
+            // Others may speak transports that this node does not.
+            addresses.retain(listen::is_tcp);
+            self.route(*peer_id, addresses);
         }
     }
 
@@ -214,6 +167,9 @@ impl NodeTask {
             kad::Event::InboundRequest {
                 request: kad::InboundRequest::PutRecord { source, record: Some(record), .. },
             } => self.on_put(&source, record),
+            kad::Event::InboundRequest {
+                request: kad::InboundRequest::AddProvider { record: Some(record) },
+            } => self.on_provider(record),
             kad::Event::OutboundQueryProgressed { id, result, step, .. } => match result {
                 kad::QueryResult::GetRecord(result) => self.on_get_progress(id, result, step.last),
                 kad::QueryResult::PutRecord(result) => self.on_put_done(id, result),
@@ -241,11 +197,16 @@ impl NodeTask {
     }
 }
 
-/// The address without a peer id at its end.
-fn plain(address: &Multiaddr) -> Multiaddr {
-    let mut address = address.clone();
-    if named_peer(&address).is_some() {
-        address.pop();
+/// What a user should know of the node's memory.
+fn on_memory(event: &adapters::Event) {
+    match event {
+        adapters::Event::Degraded { error } => {
+            tracing::warn!(error = format!("{error:#}"), "the disk refuses to remember");
+        }
+        adapters::Event::Healthy => tracing::info!("the disk remembers again"),
+        adapters::Event::Disconnected { peer } => {
+            tracing::info!(%peer, "the connections of a banned peer are closed");
+        }
+        _ => {}
     }
-    address
 }

@@ -7,10 +7,12 @@ use libp2p::kad::{self, Quorum, Record, store::RecordStore};
 use libp2p_identity::PeerId;
 
 use super::{
+    addresses::normal_address,
     commands::{Published, Reply, answer},
     node::NodeTask,
     package::{Announcement, Checked, Package, PackageSource, check_id},
-    shelf::{Stored, Verdict, no_room, record_key},
+    shelf::{Stored, Verdict, aged, no_room, record_key, ttl},
+    withdrawn::withdrawal,
 };
 use crate::{
     Ack, Error, ErrorKind,
@@ -67,7 +69,7 @@ impl NodeTask {
             return Err(no_room(kad::store::Error::MaxRecords));
         }
         let stored = Stored::new(package.clone(), &self.prefix, None);
-        let at = super::pending::now();
+        let at = super::recorder::now();
         // The journal first: what the DHT holds of ours must not be more than what is remembered.
         let ack = self.store.append(Change::DhtPut {
             key: [&self.prefix, id.as_str()].concat().into(),
@@ -88,11 +90,18 @@ impl NodeTask {
             return Err(Error::invalid(format!("this node does not publish a package {id}"))
                 .next("unpublish it on the node that does"));
         }
-        let published_ms = Utc::now().timestamp_millis();
+        let now = super::recorder::now();
+        // A clock that was set back must not leave the copies standing.
+        let published_ms =
+            self.shelf.get(id).map_or(0, |row| row.published_ms).max(now.get().timestamp_millis());
         let local = *self.swarm.local_peer_id();
-        let ack = self.store.append_batch(self.dropped(id))?;
+        let mut changes = Vec::from(dropped(&self.prefix, id));
+        changes.push(withdrawal(&self.prefix, &local, id, published_ms, now));
+        let ack = self.store.append_batch(changes)?;
+        self.catalog.withdraw(id, &local, published_ms, true, now);
+        self.catalog.withdrawn.set_saved(id, &local);
         self.take_off(id);
-        self.catalog.withdraw(id, &local, published_ms, true);
+        self.forget_providers(id);
         self.announce(&Announcement::Withdrawn { id: id.to_owned(), published_ms });
         Ok(ack)
     }
@@ -175,7 +184,7 @@ impl NodeTask {
         cached.sort_unstable_by_key(|(_, entry)| entry.cached_at);
         let mut bytes = cached.iter().map(|(_, entry)| entry.data.len()).sum::<usize>();
         bytes = bytes.saturating_add(package.envelope.len());
-        let now = super::pending::now();
+        let now = super::recorder::now();
         let oldest = now.get() - chrono::TimeDelta::seconds(PACKAGE_SECONDS_MAX);
         let mut changes = Vec::new();
         for (id, entry) in cached {
@@ -234,7 +243,7 @@ impl NodeTask {
     /// Another node asks this one to keep a record.
     pub(super) fn on_put(&mut self, source: &PeerId, record: Record) {
         // Before any work is done for it.
-        if !self.puts_budget.take(source, Instant::now()) {
+        if !self.puts_budget.take(source, super::recorder::now()) {
             self.recorder.counters_mut().coalesced += 1;
             return;
         }
@@ -263,15 +272,16 @@ impl NodeTask {
         if self.catalog.owner(&info.id).is_some_and(|owner| owner != info.publisher) {
             return Err("the id is another publisher's");
         }
-        let now = super::pending::now();
+        let life = limits.dht_ttl;
+        let left = record.expires.map(|at| at.saturating_duration_since(Instant::now()));
+        let left = left.unwrap_or(life).min(life);
+        // A copy that is passed on is as old as it was: else copies would keep each other alive.
+        let now = aged(super::recorder::now(), life.saturating_sub(left));
         match self.shelf.judge(&package, limits, now) {
             Verdict::Keep => {}
             Verdict::Known => return Ok(()),
             Verdict::Refused(why) => return Err(why),
         }
-        let ttl = limits.dht_ttl;
-        let left = record.expires.map(|at| at.saturating_duration_since(Instant::now()));
-        let left = left.unwrap_or(ttl).min(ttl);
         let change = Change::DhtPut {
             key: [&self.prefix, info.id.as_str()].concat().into(),
             value: package.envelope.to_vec().into(),
@@ -288,9 +298,10 @@ impl NodeTask {
 
     /// Packages of others that nobody put again.
     pub(super) fn drop_expired(&mut self) {
-        self.puts_budget.prune(Instant::now());
-        let expired = self.shelf.expired(&self.config.limits, super::pending::now());
-        let mut changes = Vec::new();
+        let now = super::recorder::now();
+        self.puts_budget.prune(now);
+        let mut changes = self.catalog.withdrawn.expire(ttl(&self.config.limits), now);
+        let expired = self.shelf.expired(&self.config.limits, now);
         for id in expired {
             self.take_off(&id);
             changes.push(Change::DhtRemoved { key: [&self.prefix, id.as_str()].concat().into() });
@@ -305,10 +316,42 @@ impl NodeTask {
         self.swarm.behaviour_mut().kad.store_mut().remove(&key);
     }
 
-    pub(super) fn dropped(&self, id: &str) -> [Change; 2] {
-        let key = [&self.prefix, id].concat().into();
-        [Change::DhtRemoved { key }, Change::PackageDropped { id: id.into() }]
+    /// Another node says that it provides a package. What it has is checked by whoever fetches it.
+    pub(super) fn on_provider(&mut self, mut record: kad::ProviderRecord) {
+        if !self.puts_budget.take(&record.provider, super::recorder::now()) {
+            self.recorder.counters_mut().coalesced += 1;
+            return;
+        }
+        let id = std::str::from_utf8(record.key.as_ref()).ok();
+        if id.and_then(|key| key.strip_prefix(&self.prefix)).is_none_or(|id| check_id(id).is_err())
+        {
+            self.recorder.counters_mut().invalid += 1;
+            return;
+        }
+        let bytes_max = self.config.limits.address_bytes;
+        let addresses = record.addresses.iter().take(self.config.limits.addresses_unverified);
+        record.addresses = addresses
+            .filter_map(|address| normal_address(&record.provider, address, bytes_max))
+            .collect();
+        if let Err(error) = self.swarm.behaviour_mut().kad.store_mut().add_provider(record) {
+            tracing::debug!(%error, "a provider record was not kept");
+        }
     }
+
+    /// Nobody provides it any more.
+    pub(super) fn forget_providers(&mut self, id: &str) {
+        let key = record_key(&self.prefix, id);
+        let records = self.swarm.behaviour_mut().kad.store_mut();
+        for provided in records.providers(&key) {
+            records.remove_provider(&key, &provided.provider);
+        }
+    }
+}
+
+/// The changes that drop every copy of a package.
+pub(super) fn dropped(prefix: &str, id: &str) -> [Change; 2] {
+    let key = [prefix, id].concat().into();
+    [Change::DhtRemoved { key }, Change::PackageDropped { id: id.into() }]
 }
 
 /// The cached package, unless it is too old.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use libp2p::identity::Keypair;
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
@@ -11,13 +12,14 @@ use tokio::{
 };
 
 use super::{
-    P2PConfig, Package, PackageInfo,
+    P2PConfig, Package, PackageInfo, adapters,
     commands::{Bootstrapped, Command, Published, Reply, Snapshot},
     ended,
     exchange::{cached, local, timed_out},
     package::{Checked, check_id},
     recorder::Counters,
     start,
+    withdrawn::withdrawn_ms,
 };
 use crate::{Error, P2PStatePersistence, Status};
 
@@ -37,6 +39,7 @@ const REPLY_SLACK: Duration = Duration::from_secs(5);
 pub struct P2PRegistry {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) store: P2PStatePersistence,
+    pub(super) memory: adapters::Recorder,
     pub(super) key: Keypair,
     pub(super) config: P2PConfig,
     pub(super) local: PeerId,
@@ -61,7 +64,7 @@ pub struct RegistryStatus {
     pub known_packages: usize,
     /// Packages that this node publishes.
     pub published_packages: usize,
-    /// What was coalesced, evicted, refused and ignored.
+    /// What was coalesced, evicted, expired, refused and ignored.
     pub counters: Counters,
     /// How the store is.
     pub store: Status,
@@ -161,15 +164,23 @@ impl P2PRegistry {
     ) -> Result<Published, Error> {
         let bytes_max = self.config.limits.package_bytes;
         let parts = (id, version, description);
-        let package = Checked::sign(&self.key, parts, data, chrono::Utc::now(), bytes_max)?;
+        let mut now = Utc::now();
+        // Later than its withdrawal, or the new one would count as withdrawn, too.
+        let view = self.store.view()?;
+        let gone = withdrawn_ms(&view, &self.prefix, &self.local, id);
+        let after = gone.and_then(|ms| DateTime::from_timestamp_millis(ms.checked_add(1)?));
+        now = after.map_or(now, |after| after.max(now));
+        drop(view);
+        let package = Checked::sign(&self.key, parts, data, now, bytes_max)?;
         let (ack, published) =
             self.ask("publish_package", |reply| Command::Publish { package, reply }).await?;
         ack.await?;
         Ok(published)
     }
 
-    /// Takes back a package of this node: here, and at all nodes that hear of it. Copies at nodes
-    /// that are away expire within `limits.dht_ttl`. Durable when it returns.
+    /// Takes back a package of this node: here, and at all nodes that hear of it, now or when they
+    /// come back. Copies at nodes that hear nothing expire within `limits.dht_ttl`. Durable here
+    /// when it returns. The page of the module says what this can promise and what not.
     ///
     /// # Errors
     /// `Invalid` if this node does not publish it.
@@ -211,8 +222,9 @@ impl P2PRegistry {
         self.ask("search_packages", |reply| Command::Search { text, limit, reply }).await
     }
 
-    /// Bans a peer for `duration` of wall-clock time: its connections are closed at once, and it is
-    /// refused in both directions, also after a restart. Durable when it returns.
+    /// Bans a peer for `duration` of wall-clock time: its connections are closed within a fifth of
+    /// a second, and it is refused in both directions, also after a restart. Durable when it
+    /// returns. A ban that the program speaks on the [`store`](Self::store) itself is enforced too.
     ///
     /// # Errors `Invalid` for this node itself; `Limit` for a reason that is too long; `Degraded`
     /// if the disk refuses, in which case the ban is in force but not durable yet.

@@ -25,6 +25,11 @@ pub(super) fn check_free(address: &Multiaddr) -> Result<(), Error> {
     }
 }
 
+/// True if the node's transport may dial the address.
+pub(super) fn is_tcp(address: &Multiaddr) -> bool {
+    address.iter().any(|protocol| matches!(protocol, Protocol::Tcp(_)))
+}
+
 /// The error of the transport, told so that somebody can act on it.
 pub(super) fn refused(address: &Multiaddr, error: TransportError<io::Error>) -> Error {
     match error {

@@ -1,13 +1,14 @@
 //! The node's task: it owns the swarm, and everything that happens to it happens here.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    io,
     time::{Duration, Instant},
 };
 
 use chrono::Utc;
 use libp2p::{
-    Swarm,
+    Swarm, TransportError,
     core::transport::ListenerId,
     futures::StreamExt,
     gossipsub::IdentTopic,
@@ -23,12 +24,12 @@ use tokio::{
 
 use super::{
     P2PConfig,
+    adapters::Buckets,
     addresses::named_peer,
     behaviour::Protocols,
-    budget::Budget,
     catalog::Catalog,
     commands::{Bootstrapped, Command, DialWait, ListenWait, Reply, Snapshot, answer},
-    dial::{DialQueue, Target, bootstrap_fault},
+    dial::{DialQueue, Target, dial_fault},
     exchange::{GetWait, PutWait},
     listen,
     recorder::Recorder,
@@ -59,11 +60,15 @@ pub(super) struct NodeTask {
     pub(super) catalog: Catalog,
     pub(super) shelf: Shelf,
     /// Packages that each peer may put.
-    pub(super) puts_budget: Budget,
+    pub(super) puts_budget: Buckets,
+    /// Withdrawals that strangers may have journaled together.
+    pub(super) withdrawals_budget: Buckets,
     pub(super) topic: IdentTopic,
     /// What the DHT keys of packages begin with.
     pub(super) prefix: String,
     pub(super) bootstrap: Vec<Multiaddr>,
+    /// Peers whose gossip is ignored.
+    pub(super) banned: HashSet<PeerId>,
     pub(super) subscribed: bool,
     pub(super) listens: Vec<ListenWait>,
     pub(super) dial_waits: Vec<DialWait>,
@@ -84,6 +89,7 @@ impl NodeTask {
         dialling.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut upkeep = interval(UPKEEP_EVERY);
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.follow_bans();
         self.fill_dials();
         let reply = loop {
             tokio::select! {
@@ -199,7 +205,7 @@ impl NodeTask {
     fn dial_all(&mut self, addresses: Vec<Multiaddr>, reply: Reply<Bootstrapped>) {
         let mut wait = DialWait { left: Vec::new(), outcome: Bootstrapped::default(), reply };
         for address in addresses {
-            if let Some(fault) = bootstrap_fault(&address) {
+            if let Some(fault) = dial_fault(&address) {
                 wait.outcome.failed.push((address, fault.to_owned()));
                 continue;
             }
@@ -246,21 +252,13 @@ impl NodeTask {
     fn ban(&mut self, peer: PeerId, duration: Duration, reason: &str) -> Result<crate::Ack, Error> {
         self.make_room_for_ban(&peer)?;
         let ack = self.store.ban(&peer, duration, reason, "registry")?;
-        let view = self.store.view()?;
-        if let Some(ban) = view.state().ban(&(&peer).into()) {
-            self.swarm.behaviour_mut().gate.ban(peer, ban.until);
-        }
-        let behaviour = self.swarm.behaviour_mut();
-        behaviour.kad.remove_peer(&peer);
-        behaviour.gossip.blacklist_peer(&peer);
+        self.follow_bans();
         Ok(ack)
     }
 
     fn unban(&mut self, peer: &PeerId) -> Result<crate::Ack, Error> {
         let ack = self.store.unban(peer)?;
-        let behaviour = self.swarm.behaviour_mut();
-        behaviour.gate.unban(peer);
-        behaviour.gossip.remove_blacklisted_peer(peer);
+        self.follow_bans();
         Ok(ack)
     }
 
@@ -273,10 +271,6 @@ impl NodeTask {
         }
         let soonest = state.bans().min_by_key(|(_, ban)| ban.until).map(|(peer, _)| peer.clone());
         if let Some(soonest) = soonest {
-            if let Some(peer) = soonest.to_peer_id() {
-                self.swarm.behaviour_mut().gate.unban(&peer);
-                self.swarm.behaviour_mut().gossip.remove_blacklisted_peer(&peer);
-            }
             self.store.append(Change::Unbanned { peer: soonest })?;
         }
         Ok(())
@@ -330,18 +324,30 @@ impl NodeTask {
         if connections > 0 {
             self.replicate_next();
         }
-        self.lift_expired_bans();
+        self.follow_bans();
+        self.write_withdrawals();
+        self.swarm.behaviour_mut().kad.store_mut().write_due();
         if self.rounds >= SWEEP_ROUNDS {
             self.rounds = 0;
             self.drop_expired();
         }
     }
 
-    fn lift_expired_bans(&mut self) {
+    /// The memory refuses banned peers; the routing table and gossip have to be told of them.
+    fn follow_bans(&mut self) {
+        let Ok(view) = self.store.view() else { return };
+        let now = Utc::now().into();
+        let active = view.state().bans().filter(|(_, ban)| ban.is_active(now));
+        let banned: HashSet<PeerId> = active.filter_map(|(peer, _)| peer.to_peer_id()).collect();
         let behaviour = self.swarm.behaviour_mut();
-        for peer in behaviour.gate.prune() {
-            behaviour.gossip.remove_blacklisted_peer(&peer);
+        for peer in banned.difference(&self.banned) {
+            behaviour.kad.remove_peer(peer);
+            behaviour.gossip.blacklist_peer(peer);
         }
+        for peer in self.banned.difference(&banned) {
+            behaviour.gossip.remove_blacklisted_peer(peer);
+        }
+        self.banned = banned;
     }
 }
 
@@ -350,7 +356,7 @@ pub(super) fn dial_text(error: &DialError) -> String {
     let text = match error {
         DialError::Transport(errors) => {
             let mut texts: Vec<String> =
-                errors.iter().map(|(_, error)| error.to_string()).collect();
+                errors.iter().map(|(_, error)| transport_text(error)).collect();
             texts.dedup();
             texts.join(", ")
         }
@@ -361,5 +367,25 @@ pub(super) fn dial_text(error: &DialError) -> String {
         },
         error => error.to_string(),
     };
-    text.escape_debug().to_string()
+    let escaped = |c: char| match c {
+        '"' | '\'' => c.to_string(),
+        c => c.escape_debug().to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
+/// What the transport says, on one line. Its own error shows nothing of the one below it.
+fn transport_text(error: &TransportError<io::Error>) -> String {
+    match error {
+        TransportError::MultiaddrNotSupported(_) => {
+            "not an address of this transport; give one such as /ip4/192.0.2.1/tcp/4001".to_owned()
+        }
+        TransportError::Other(error) => {
+            let text = error.to_string();
+            let lines = text.lines().map(|line| line.trim_start_matches(" - ").trim_end());
+            let mut lines: Vec<&str> = lines.filter(|line| !line.ends_with(':')).collect();
+            lines.dedup();
+            lines.join(", ")
+        }
+    }
 }

@@ -3,7 +3,12 @@
 use chrono::Utc;
 use libp2p_identity::PeerId;
 
-use super::{P2PRegistry, evict::last_seen, score::score};
+use std::time::Duration;
+
+use super::{
+    P2PRegistry,
+    score::{last_seen, score},
+};
 use crate::{
     Error,
     state::{GeoLocation, PeerEntry, Reputation, Time},
@@ -19,6 +24,8 @@ pub struct RankedPeer {
     pub score: f64,
     /// What is remembered of how it behaved.
     pub reputation: Reputation,
+    /// Moving average of its ping time, if it was pinged since the start.
+    pub ping: Option<Duration>,
 }
 
 impl P2PRegistry {
@@ -47,7 +54,7 @@ impl P2PRegistry {
             if banned || !is_known(entry) {
                 continue;
             }
-            let found = rank(peer, entry, now, here.as_ref());
+            let found = self.rank(peer, entry, now, here.as_ref());
             if found.score >= min_reputation {
                 ranked.push(found);
             }
@@ -65,7 +72,7 @@ impl P2PRegistry {
         let view = self.store.view()?;
         let here = self.own_location(&view);
         let entry = view.peer(peer);
-        Ok(entry.map(|entry| rank(*peer, entry, Utc::now().into(), here.as_ref())))
+        Ok(entry.map(|entry| self.rank(*peer, entry, Utc::now().into(), here.as_ref())))
     }
 
     /// Where this node is; `None` takes it back. Remembered. Durable when it returns.
@@ -90,6 +97,18 @@ impl P2PRegistry {
         Ok(())
     }
 
+    fn rank(
+        &self,
+        peer: PeerId,
+        entry: &PeerEntry,
+        now: Time,
+        here: Option<&GeoLocation>,
+    ) -> RankedPeer {
+        let reputation = entry.reputation.clone().unwrap_or_default();
+        let score = score(&reputation, last_seen(entry), now, here);
+        RankedPeer { peer, score, reputation, ping: self.memory.latency(&peer) }
+    }
+
     fn own_location(&self, view: &crate::View) -> Option<GeoLocation> {
         Some(view.peer(&self.local)?.reputation.as_ref()?.location.as_deref()?.clone())
     }
@@ -99,12 +118,6 @@ fn is_known(entry: &PeerEntry) -> bool {
     let spoken = entry.seen.as_ref().is_some_and(|seen| seen.verified);
     let asked = |known: &Reputation| known.successful_retrievals > 0 || known.failed_retrievals > 0;
     spoken || entry.reputation.as_ref().is_some_and(asked)
-}
-
-fn rank(peer: PeerId, entry: &PeerEntry, now: Time, here: Option<&GeoLocation>) -> RankedPeer {
-    let reputation = entry.reputation.clone().unwrap_or_default();
-    let score = score(&reputation, last_seen(entry), now, here);
-    RankedPeer { peer, score, reputation }
 }
 
 fn check(location: &GeoLocation) -> Result<(), Error> {

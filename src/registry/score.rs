@@ -3,7 +3,7 @@
 //! The weights are those of the system that this crate replaces (issue 3, item 3): they rank peers,
 //! they prove nothing.
 
-use crate::state::{GeoLocation, Reputation, Time};
+use crate::state::{GeoLocation, PeerEntry, Reputation, Time};
 
 const SUCCESS_WEIGHT: f64 = 0.5;
 const RESPONSE_WEIGHT: f64 = 0.25;
@@ -57,6 +57,12 @@ pub fn distance_km(a: &GeoLocation, b: &GeoLocation) -> f64 {
     let half_lon = (b.longitude - a.longitude).to_radians() / 2.0;
     let chord = half_lat.sin().powi(2) + from.cos() * to.cos() * half_lon.sin().powi(2);
     2.0 * EARTH_KM * chord.clamp(0.0, 1.0).sqrt().asin()
+}
+
+/// When the peer was last seen or last answered.
+pub(super) fn last_seen(entry: &PeerEntry) -> Time {
+    let seen = entry.seen.as_ref().map_or(Time::EPOCH, |seen| seen.last_seen);
+    seen.max(entry.reputation.as_ref().map_or(Time::EPOCH, |reputation| reputation.last_seen))
 }
 
 fn success_share(reputation: &Reputation) -> f64 {

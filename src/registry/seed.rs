@@ -12,8 +12,7 @@ use multiaddr::Multiaddr;
 use super::{
     RegistryLimits,
     addresses::{Network, network},
-    evict::last_seen,
-    score::score,
+    score::{last_seen, score},
 };
 use crate::state::{AddressRef, State, Time};
 

@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use libp2p::kad::{Record, RecordKey, store::RecordStore};
 use libp2p_identity::PeerId;
 
-use super::{RegistryLimits, package::Checked};
+use super::{RegistryLimits, package::Checked, withdrawn::Withdrawn};
 use crate::{
     Error,
     state::{Change, State, Time},
@@ -72,8 +72,8 @@ impl Shelf {
         }
     }
 
-    /// Whether to keep a package of another node.
-    pub(super) fn judge(&self, new: &Checked, limits: &RegistryLimits, now: Time) -> Verdict {
+    /// Whether to keep a package of another node; `stored_at` is what its life is counted from.
+    pub(super) fn judge(&self, new: &Checked, limits: &RegistryLimits, stored_at: Time) -> Verdict {
         let Some(row) = self.rows.get(&new.info.id) else {
             let bytes = self.hosted_bytes.saturating_add(new.envelope.len());
             return if self.hosted >= limits.dht_records || bytes > limits.dht_bytes {
@@ -92,8 +92,8 @@ impl Shelf {
         if bytes > limits.dht_bytes {
             return Verdict::Refused("there is no room");
         }
-        // It is republished all the time: the journal hears of it a few times in its life.
-        let fresh = now.get() - row.stored_at.get() < ttl(limits) / 4;
+        // It is passed on all the time: the journal hears of it when that lengthens its life.
+        let fresh = stored_at.get() - row.stored_at.get() < ttl(limits) / 4;
         if new.published_ms == row.published_ms && fresh { Verdict::Known } else { Verdict::Keep }
     }
 
@@ -133,6 +133,7 @@ pub(super) fn restore(
     state: &State,
     prefix: &str,
     local: &PeerId,
+    withdrawn: &Withdrawn,
     limits: &RegistryLimits,
     now: DateTime<Utc>,
 ) -> (Vec<(Stored, Time)>, Vec<Change>) {
@@ -142,7 +143,9 @@ pub(super) fn restore(
         let Some(id) = key.strip_prefix(prefix) else { continue };
         let age = (now - entry.stored_at.get()).to_std().unwrap_or_default();
         let read = Checked::read(Arc::clone(&entry.value), now, limits.package_bytes);
-        match read.ok().filter(|package| package.info.id == id) {
+        let gone =
+            |package: &Checked| withdrawn.covers(id, &package.info.publisher, package.published_ms);
+        match read.ok().filter(|package| package.info.id == id && !gone(package)) {
             Some(package) if package.info.publisher == *local => {
                 stored.push((Stored::new(package, prefix, None), entry.stored_at));
             }
@@ -184,6 +187,62 @@ pub(super) fn record_key(prefix: &str, id: &str) -> RecordKey {
     RecordKey::from([prefix, id].concat().into_bytes())
 }
 
-fn ttl(limits: &RegistryLimits) -> TimeDelta {
+/// The time so long before `now`.
+pub(super) fn aged(now: Time, age: Duration) -> Time {
+    let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
+    now.get().checked_sub_signed(age).unwrap_or_default().into()
+}
+
+pub(super) fn ttl(limits: &RegistryLimits) -> TimeDelta {
     TimeDelta::from_std(limits.dht_ttl).unwrap_or(TimeDelta::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::identity::Keypair;
+
+    use super::*;
+
+    fn hours(hours: i64) -> Time {
+        (DateTime::UNIX_EPOCH + TimeDelta::hours(hours)).into()
+    }
+
+    #[test]
+    fn a_copy_that_is_passed_on_does_not_live_longer() {
+        let limits = RegistryLimits::default();
+        let key = Keypair::generate_ed25519();
+        let sign = || Checked::sign(&key, ("a", "1", ""), b"", Utc::now(), 10).unwrap();
+        let package = sign();
+        let mut shelf = Shelf::default();
+        shelf.insert(&package, false, hours(0));
+        // 40 h later with 8 h left: counted from where it began.
+        let began = aged(hours(40), Duration::from_secs(40 * 3600));
+        assert_eq!(began, hours(0));
+        assert_eq!(shelf.judge(&package, &limits, began), Verdict::Known);
+        assert_eq!(shelf.judge(&package, &limits, hours(11)), Verdict::Known);
+        assert_eq!(shelf.judge(&package, &limits, hours(12)), Verdict::Keep, "published again");
+        assert_eq!(aged(hours(0), Duration::MAX), hours(0), "a clock before its epoch");
+    }
+
+    #[test]
+    fn a_withdrawn_package_is_not_restored_and_a_newer_one_is() {
+        let limits = RegistryLimits::default();
+        let (key, local) = (Keypair::generate_ed25519(), PeerId::random());
+        let now = Utc::now();
+        let package = Checked::sign(&key, ("a", "1", ""), b"", now, 10).unwrap();
+        let publisher = package.info.publisher;
+        let mut state = State::new(crate::state::Limits::default());
+        let put = Change::DhtPut {
+            key: "/t/a".into(),
+            value: package.envelope.to_vec().into(),
+            at: now.into(),
+        };
+        state.apply(&put).unwrap();
+        for (withdrawn_ms, left) in [(package.published_ms, 0), (package.published_ms - 1, 1)] {
+            let mut withdrawn = Withdrawn::new("/t/", local);
+            withdrawn.insert("a", &publisher, withdrawn_ms, now.into());
+            let (stored, dropped) = restore(&state, "/t/", &local, &withdrawn, &limits, now);
+            assert_eq!((stored.len(), dropped.len()), (left, 1 - left));
+        }
+    }
 }

@@ -1,31 +1,41 @@
 //! The constructor: opens the store, restores what it remembers, starts the task.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use chrono::Utc;
 use libp2p::{gossipsub::IdentTopic, identity::Keypair};
+use libp2p_identity::PeerId;
+use multiaddr::Multiaddr;
 use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     P2PConfig, P2PRegistry,
+    adapters::{self, Buckets},
     addresses::named_peer,
     behaviour,
-    budget::Budget,
     catalog::Catalog,
-    dial::DialQueue,
+    dial::{DialQueue, dial_fault},
     node::NodeTask,
-    recorder::Recorder,
+    package::Checked,
+    recorder::{Recorder, memory_config},
     shelf::{self, Shelf},
+    withdrawn::Withdrawn,
 };
 use crate::{
     Error, ErrorKind, P2PStatePersistence,
-    state::{Change, Time},
+    state::{Change, State, Time},
 };
 
 /// Requests that wait for the task at once.
 const COMMANDS_MAX: usize = 64;
 /// Bootstrap nodes remembered from configurations.
 const BOOTSTRAP_NODES_MAX: usize = 256;
+/// Withdrawals by others that are journaled in a minute, where this node has no copy.
+const WITHDRAWALS_PER_MINUTE: u32 = 60;
 
 pub(super) async fn registry(
     config: P2PConfig,
@@ -42,7 +52,7 @@ pub(super) async fn registry(
             Some(store) => store,
             None => task_config.open_store()?,
         };
-        Ok::<_, Error>(Restored::from(store, task_config))
+        Restored::from(store, task_config)
     });
     let restored = built.await.map_err(|error| {
         Error::new(ErrorKind::Closed, "the runtime ended while the store was opened").because(error)
@@ -57,51 +67,56 @@ struct Restored {
     key: Keypair,
     prefix: String,
     packages: Vec<(shelf::Stored, Time)>,
+    cached: Vec<Checked>,
+    withdrawn: Withdrawn,
     changes: Vec<Change>,
 }
 
 impl Restored {
-    fn from(store: P2PStatePersistence, mut config: P2PConfig) -> Self {
+    fn from(store: P2PStatePersistence, mut config: P2PConfig) -> Result<Self, Error> {
         let key = config.keypair.take().unwrap_or_else(Keypair::generate_ed25519);
         let local = key.public().to_peer_id();
         let prefix = format!("{}/", config.packages_topic);
-        let (packages, changes) = match store.view() {
-            Ok(view) => shelf::restore(view.state(), &prefix, &local, &config.limits, Utc::now()),
-            Err(_) => (Vec::new(), Vec::new()),
-        };
-        Self { store, config, key, prefix, packages, changes }
+        let (view, limits, now) = (store.view()?, &config.limits, Utc::now());
+        let (withdrawn, mut changes) =
+            Withdrawn::restore(view.state(), &prefix, local, shelf::ttl(limits), now.into());
+        let (packages, dropped) =
+            shelf::restore(view.state(), &prefix, &local, &withdrawn, limits, now);
+        changes.extend(dropped);
+        // Known, so that a withdrawal reaches them.
+        let cached = view.state().packages().filter_map(|(_, entry)| {
+            Checked::read(Arc::clone(&entry.data), now, limits.package_bytes).ok()
+        });
+        let cached = cached.collect();
+        drop(view);
+        Ok(Self { store, config, key, prefix, packages, cached, withdrawn, changes })
     }
 
     async fn start(self, runtime: &Handle) -> Result<P2PRegistry, Error> {
-        let Self { store, mut config, key, prefix, packages, mut changes } = self;
+        let Self { store, mut config, key, prefix, packages, cached, withdrawn, mut changes } =
+            self;
         let local = key.public().to_peer_id();
         let limits = config.limits.clone();
-        let mut recorder = Recorder::new(store.clone(), limits.clone(), local);
+        let memory = adapters::Recorder::new(&store, local, memory_config(&limits))?;
+        let mut recorder = Recorder::new(memory.clone(), store.clone(), &limits);
         changes.extend(bootstrap_changes(&config, &store)?);
         recorder.append(changes);
         let view = store.view()?;
-        let nodes = view.state().bootstrap_nodes().iter();
-        let bootstrap: Vec<_> = nodes
-            .filter_map(|node| crate::string_to_multiaddr(node).ok())
-            .filter(|node| named_peer(node) != Some(local))
-            .collect();
-        bootstrap.iter().filter_map(named_peer).for_each(|peer| recorder.pin(peer));
-        let mut swarm = behaviour::swarm(&key, &config)?;
-        let mut catalog = Catalog::new(local, limits.catalog, limits.catalog_per_publisher);
+        let bootstrap = bootstrap_nodes(view.state(), &local);
+        bootstrap.iter().filter_map(named_peer).for_each(|peer| memory.pin(peer));
+        let mut swarm = behaviour::swarm(&key, &config, &store, &memory)?;
+        let mut catalog =
+            Catalog::new(local, withdrawn, limits.catalog, limits.catalog_per_publisher);
         let mut shelf = Shelf::default();
-        let now = Utc::now();
-        for (peer, ban) in view.state().bans().filter(|(_, ban)| ban.is_active(now.into())) {
-            if let Some(peer) = peer.to_peer_id() {
-                swarm.behaviour_mut().gate.ban(peer, ban.until);
-                swarm.behaviour_mut().gossip.blacklist_peer(&peer);
-            }
-        }
         for (stored, at) in packages {
             let own = stored.package.info.publisher == local;
             if let Ok(package) = stored.put(swarm.behaviour_mut().kad.store_mut()) {
                 shelf.insert(&package, own, at);
                 catalog.add(package.info, package.published_ms);
             }
+        }
+        for package in cached {
+            catalog.add(package.info, package.published_ms);
         }
         store.start_auto_save().await.map_err(|error| {
             Error::new(ErrorKind::Io, "cannot start the auto-save").because(error)
@@ -116,10 +131,12 @@ impl Restored {
             dials: DialQueue::new(limits.dials_at_once),
             catalog,
             shelf,
-            puts_budget: Budget::new(limits.dht_puts_per_minute),
+            puts_budget: Buckets::new(limits.dht_puts_per_minute),
+            withdrawals_budget: Buckets::new(WITHDRAWALS_PER_MINUTE),
             topic: IdentTopic::new(config.packages_topic.clone()),
             prefix: prefix.clone(),
             bootstrap,
+            banned: HashSet::new(),
             subscribed: false,
             listens: Vec::new(),
             dial_waits: Vec::new(),
@@ -133,8 +150,21 @@ impl Restored {
             config: config.clone(),
         };
         runtime.spawn(task.run());
-        Ok(P2PRegistry { commands, store, key, config, local, prefix })
+        Ok(P2PRegistry { commands, store, memory, key, config, local, prefix })
     }
+}
+
+/// The bootstrap nodes that are remembered; those that cannot be dialled are named in the log.
+fn bootstrap_nodes(state: &State, local: &PeerId) -> Vec<Multiaddr> {
+    let nodes = state.bootstrap_nodes().iter();
+    let nodes: Vec<Multiaddr> = nodes
+        .filter_map(|node| crate::string_to_multiaddr(node).ok())
+        .filter(|node| named_peer(node) != Some(*local))
+        .collect();
+    for (node, why) in nodes.iter().filter_map(|node| Some((node, dial_fault(node)?))) {
+        tracing::warn!(%node, why, "a bootstrap node cannot be dialled");
+    }
+    nodes
 }
 
 /// Remembers the bootstrap nodes of the configuration.

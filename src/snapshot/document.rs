@@ -1,11 +1,13 @@
-//! The rows of a snapshot as people see them. Field names and order are format: see
+//! The rows of a snapshot as they are read. Field names and order are format: see
 //! `docs/format.md`.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use chrono::{DateTime, Utc};
 use data_encoding::BASE64;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, de};
+
+use crate::state::{Address, PeerKey, Time};
 
 /// The whole document as it is read. Version 1 has fewer fields and no checksum.
 #[derive(Debug, Deserialize)]
@@ -20,11 +22,11 @@ pub(super) struct Document<'a> {
     pub(super) saved_at: DateTime<Utc>,
     #[serde(default)]
     pub(super) counts: Option<CountsRow>,
-    pub(super) peers: Vec<PeerRow<'a>>,
+    pub(super) peers: Vec<PeerRow>,
     pub(super) reputation: Vec<ReputationRow<'a>>,
     pub(super) dht_entries: Vec<DhtRow<'a>>,
     pub(super) package_cache: Vec<CacheRow<'a>>,
-    pub(super) bootstrap_nodes: Vec<Cow<'a, str>>,
+    pub(super) bootstrap_nodes: Vec<Box<str>>,
     #[serde(default)]
     pub(super) bans: Vec<BanRow<'a>>,
     #[serde(default)]
@@ -32,7 +34,7 @@ pub(super) struct Document<'a> {
 }
 
 /// Number of rows of each kind, so that a person sees them first and the reader can compare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct CountsRow {
     pub(super) peers: usize,
     pub(super) reputation: usize,
@@ -43,27 +45,26 @@ pub(super) struct CountsRow {
     pub(super) profiles: usize,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct PeerRow<'a> {
-    #[serde(borrow)]
-    pub(super) peer_id: Cow<'a, str>,
-    pub(super) addresses: Vec<Cow<'a, str>>,
-    pub(super) last_seen: DateTime<Utc>,
+#[derive(Debug, Deserialize)]
+pub(super) struct PeerRow {
+    pub(super) peer_id: Parsed<PeerKey>,
+    pub(super) addresses: Vec<Parsed<Address>>,
+    pub(super) last_seen: Parsed<Time>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct ReputationRow<'a> {
-    #[serde(borrow)]
-    pub(super) peer_id: Cow<'a, str>,
+    pub(super) peer_id: Parsed<PeerKey>,
     pub(super) successful_retrievals: u64,
     pub(super) failed_retrievals: u64,
-    pub(super) last_seen: DateTime<Utc>,
+    pub(super) last_seen: Parsed<Time>,
     pub(super) avg_response_time_ms: u64,
+    #[serde(borrow)]
     pub(super) location: Option<LocationRow<'a>>,
     pub(super) packages_provided: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct LocationRow<'a> {
     pub(super) latitude: f64,
     pub(super) longitude: f64,
@@ -71,56 +72,98 @@ pub(super) struct LocationRow<'a> {
     pub(super) region: Option<Cow<'a, str>>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct DhtRow<'a> {
     #[serde(borrow)]
     pub(super) key: Cow<'a, str>,
-    pub(super) value: Binary<'a>,
-    pub(super) stored_at: DateTime<Utc>,
+    pub(super) value: Binary,
+    pub(super) stored_at: Parsed<Time>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct CacheRow<'a> {
     #[serde(borrow)]
     pub(super) package_id: Cow<'a, str>,
-    pub(super) package_data: Binary<'a>,
-    pub(super) cached_at: DateTime<Utc>,
+    pub(super) package_data: Binary,
+    pub(super) cached_at: Parsed<Time>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct BanRow<'a> {
+    pub(super) peer_id: Parsed<PeerKey>,
+    pub(super) banned_at: Parsed<Time>,
+    pub(super) until: Parsed<Time>,
     #[serde(borrow)]
-    pub(super) peer_id: Cow<'a, str>,
-    pub(super) banned_at: DateTime<Utc>,
-    pub(super) until: DateTime<Utc>,
     pub(super) reason: Cow<'a, str>,
+    #[serde(borrow)]
     pub(super) source: Cow<'a, str>,
 }
 
 /// What is known about a peer beyond its addresses.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct ProfileRow<'a> {
-    #[serde(borrow)]
-    pub(super) peer_id: Cow<'a, str>,
+    pub(super) peer_id: Parsed<PeerKey>,
     /// We spoke to it; otherwise we only heard of it.
     pub(super) verified: bool,
+    #[serde(borrow)]
     pub(super) agent: Option<Cow<'a, str>>,
-    pub(super) protocols: Vec<Cow<'a, str>>,
+    pub(super) protocols: Vec<Box<str>>,
 }
 
-/// Bytes: base64 with padding when written; when read, version 1's array of numbers as well.
-#[derive(Debug)]
-pub(super) struct Binary<'a>(pub(super) Cow<'a, [u8]>);
+/// Text that becomes what it stands for while it is read, without a copy in between.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parsed<T>(pub(super) T);
 
-impl Serialize for Binary<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&BASE64.encode_display(&self.0))
+/// What a text of the document may stand for.
+pub(super) trait FromText: Sized {
+    fn from_text(text: &str) -> Result<Self, chrono::ParseError>;
+}
+
+impl FromText for PeerKey {
+    fn from_text(text: &str) -> Result<Self, chrono::ParseError> {
+        Ok(Self::from_text(text))
     }
 }
 
-impl<'de> Deserialize<'de> for Binary<'_> {
+impl FromText for Address {
+    fn from_text(text: &str) -> Result<Self, chrono::ParseError> {
+        Ok(Self::from_text(text))
+    }
+}
+
+impl FromText for Time {
+    fn from_text(text: &str) -> Result<Self, chrono::ParseError> {
+        Self::from_text(text)
+    }
+}
+
+impl<'de, T: FromText> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(BinaryVisitor).map(|bytes| Self(Cow::Owned(bytes)))
+        deserializer.deserialize_str(TextVisitor(PhantomData)).map(Self)
+    }
+}
+
+struct TextVisitor<T>(PhantomData<T>);
+
+impl<T: FromText> de::Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        T::from_text(text).map_err(E::custom)
+    }
+}
+
+/// Bytes: base64 with padding; in version 1 an array of numbers.
+#[derive(Debug)]
+pub(super) struct Binary(pub(super) Box<[u8]>);
+
+impl<'de> Deserialize<'de> for Binary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BinaryVisitor).map(|bytes| Self(bytes.into()))
     }
 }
 

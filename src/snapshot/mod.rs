@@ -1,16 +1,18 @@
 //! The snapshot: one pretty JSON document with the whole state as of an LSN.
 //!
 //! Knows rows and JSON, but no segment and no thread. Reading order: [`document`] (the rows as
-//! people see them), [`write`] (state to bytes), [`read`] (bytes to state, older versions too),
-//! [`publish`] (temporary file, sync, read back, rename, sync the folder; in that order).
+//! people see them), [`json`] and [`write`] (state to bytes), [`read`] (bytes to state, older
+//! versions too), [`publish`] (temporary file, sync, read back, rename, sync the folder; in that
+//! order).
 //!
 //! A snapshot file is never changed in place: it is written beside the old one and renamed over it.
 
 mod document;
+mod json;
 pub(crate) mod name;
 pub(crate) mod publish;
 pub(crate) mod read;
-mod write;
+pub(crate) mod write;
 
 use chrono::{DateTime, Utc};
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::Lsn;
+use crate::{Lsn, ids::NUMBER_MAX};
 
 /// A version 1 file that was migrated is kept in the journal folder under this name.
 pub(crate) const VERSION_1_NAME: &str = "snapshot-version-1.json";
@@ -15,6 +15,9 @@ pub(crate) fn fallback_name(lsn: Lsn) -> String {
 /// The LSN of a name that [`fallback_name`] made; anything else is not a fallback.
 pub(crate) fn parse_fallback(name: &str) -> Option<Lsn> {
     let lsn = name.strip_prefix("snapshot-")?.strip_suffix(".json")?.parse().ok()?;
+    if lsn > NUMBER_MAX {
+        return None;
+    }
     (fallback_name(Lsn::new(lsn)) == name).then_some(Lsn::new(lsn))
 }
 

@@ -8,11 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Meta, name, read::SNAPSHOT_BYTES_MAX, write::write};
+use super::{
+    Meta, name,
+    read::{Reading, SNAPSHOT_BYTES_MAX, read},
+    write::write,
+};
 use crate::{
-    Error, Lsn,
-    state::State,
-    vfs::{Vfs, VfsFile, read_full},
+    Error, Lsn, StoreId,
+    state::{Limits, State},
+    vfs::{Vfs, VfsFile, read_file, read_full},
 };
 
 /// Files are read back and copied in pieces of this size.
@@ -57,49 +61,74 @@ impl Demote {
     }
 }
 
-/// Publishes `state` as the newest snapshot and returns its size in bytes. When this returns it is
-/// durable. `stop` is asked between pieces; when it says true nothing is published.
-pub(crate) fn publish(
-    vfs: &dyn Vfs,
-    places: &Places,
-    state: &State,
-    meta: &Meta,
-    demote: &Demote,
-    stop: &dyn Fn() -> bool,
-) -> Result<u64, Error> {
-    let bytes = put_in_place(vfs, places, state, meta, demote, stop)?;
-    settle(vfs, places)?;
-    Ok(bytes)
+/// A snapshot that is to become the newest one.
+pub(crate) struct Publication<'a> {
+    pub(crate) vfs: &'a dyn Vfs,
+    pub(crate) places: &'a Places,
+    pub(crate) state: &'a State,
+    pub(crate) meta: &'a Meta,
+    pub(crate) demote: &'a Demote,
+    /// Asked between pieces; when it says true nothing is published.
+    pub(crate) stop: &'a dyn Fn() -> bool,
 }
 
-/// All of [`publish`] up to the rename: after it the snapshot has its name, and after an error it
-/// has not. A power cut may still take the name back until [`settle`] returns.
-pub(crate) fn put_in_place(
-    vfs: &dyn Vfs,
-    places: &Places,
-    state: &State,
-    meta: &Meta,
-    demote: &Demote,
-    stop: &dyn Fn() -> bool,
-) -> Result<u64, Error> {
-    let temporary = name::temporary(&places.state_file);
-    let written = write_temporary(vfs, &temporary, state, meta, stop);
-    let bytes = match written {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            if let Err(error) = remove_if_there(vfs, &temporary) {
-                tracing::debug!(%error, "recovery removes the temporary snapshot");
-            }
-            return Err(Error::io("cannot write the snapshot", &temporary, error));
-        }
-    };
-    if let Demote::Keep(name) = demote {
-        keep_old(vfs, places, name)?;
+impl Publication<'_> {
+    /// Puts the snapshot into place and returns its size in bytes. When this returns it is durable.
+    pub(crate) fn publish(&self) -> Result<u64, Error> {
+        let bytes = self.put_in_place()?;
+        settle(self.vfs, self.places)?;
+        Ok(bytes)
     }
-    vfs.rename(&temporary, &places.state_file).map_err(|error| {
-        Error::io("cannot rename the snapshot into place", &places.state_file, error)
-    })?;
-    Ok(bytes)
+
+    /// All of [`publish`](Self::publish) up to the rename: after it the snapshot has its name, and
+    /// after an error it has not. A power cut may still take the name back until [`settle`]
+    /// returns.
+    pub(crate) fn put_in_place(&self) -> Result<u64, Error> {
+        let Self { vfs, places, .. } = *self;
+        let temporary = name::temporary(&places.state_file);
+        let bytes = match self.write_temporary(&temporary) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if let Err(error) = remove_if_there(vfs, &temporary) {
+                    tracing::debug!(%error, "recovery removes the temporary snapshot");
+                }
+                return Err(Error::io("cannot write the snapshot", &temporary, error));
+            }
+        };
+        if let Demote::Keep(name) = self.demote {
+            keep_old(vfs, places, name, self.meta.store_id)?;
+        }
+        vfs.rename(&temporary, &places.state_file).map_err(|error| {
+            Error::io("cannot rename the snapshot into place", &places.state_file, error)
+        })?;
+        Ok(bytes)
+    }
+
+    fn write_temporary(&self, path: &Path) -> io::Result<u64> {
+        match self.vfs.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = self.vfs.create(path)?;
+        let mut len = 0;
+        let mut hasher = crc32fast::Hasher::new();
+        write(self.state, self.meta, &mut |piece| {
+            if (self.stop)() {
+                return Err(io::Error::from(io::ErrorKind::Interrupted));
+            }
+            file.write_at(len, piece)?;
+            hasher.update(piece);
+            len = len.saturating_add(piece.len() as u64);
+            if len > SNAPSHOT_BYTES_MAX {
+                // What the reader would refuse must not take the place of what it reads.
+                return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+            }
+            Ok(())
+        })?;
+        file.sync()?;
+        read_back(file.as_ref(), len, hasher.finalize(), self.stop)?;
+        Ok(len)
+    }
 }
 
 /// Makes the name of the snapshot durable.
@@ -111,45 +140,14 @@ pub(crate) fn settle(vfs: &dyn Vfs, places: &Places) -> Result<(), Error> {
 /// Removes every fallback but `keep`. Run only when `keep` and a newer snapshot are published.
 pub(crate) fn remove_older_fallbacks(vfs: &dyn Vfs, dir: &Path, keep: Lsn) -> Result<(), Error> {
     let failed = |error| Error::io("cannot remove an old snapshot", dir, error);
+    let mut result = Ok(());
     for entry in vfs.list(dir).map_err(failed)? {
         let lsn = entry.name.to_str().and_then(name::parse_fallback);
         if lsn.is_some_and(|lsn| lsn < keep) {
-            vfs.remove(&dir.join(&entry.name)).map_err(failed)?;
+            result = result.and(vfs.remove(&dir.join(&entry.name)).map_err(failed));
         }
     }
-    Ok(())
-}
-
-fn write_temporary(
-    vfs: &dyn Vfs,
-    path: &Path,
-    state: &State,
-    meta: &Meta,
-    stop: &dyn Fn() -> bool,
-) -> io::Result<u64> {
-    match vfs.remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = vfs.create(path)?;
-    let mut len = 0;
-    let mut hasher = crc32fast::Hasher::new();
-    write(state, meta, &mut |piece| {
-        if stop() {
-            return Err(io::Error::from(io::ErrorKind::Interrupted));
-        }
-        file.write_at(len, piece)?;
-        hasher.update(piece);
-        len = len.saturating_add(piece.len() as u64);
-        if len > SNAPSHOT_BYTES_MAX {
-            // What the reader would refuse must not take the place of what it reads.
-            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-        }
-        Ok(())
-    })?;
-    file.sync()?;
-    read_back(file.as_ref(), len, hasher.finalize(), stop)?;
-    Ok(len)
+    result
 }
 
 /// What the file holds must be what was meant to be written, before an older snapshot gives way.
@@ -179,22 +177,39 @@ fn read_back(file: &dyn VfsFile, len: u64, crc: u32, stop: &dyn Fn() -> bool) ->
 
 /// Gives the snapshot in place a second name, or where there are no hard links a copy, so that
 /// there is no moment without one.
-fn keep_old(vfs: &dyn Vfs, places: &Places, name: &str) -> Result<(), Error> {
+fn keep_old(vfs: &dyn Vfs, places: &Places, name: &str, store_id: StoreId) -> Result<(), Error> {
     let fallback = places.journal_dir.join(name);
     match vfs.metadata(&places.state_file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found
             .map_err(|error| Error::io("cannot look at the snapshot", &places.state_file, error))?,
     };
-    // Left by a crash between the two names: the very same file.
-    remove_if_there(vfs, &fallback)?;
-    let kept = match vfs.link(&places.state_file, &fallback) {
-        Err(_) => copy(vfs, &places.state_file, &fallback),
-        Ok(()) => Ok(()),
-    };
-    kept.map_err(|error| Error::io("cannot keep the previous snapshot", &fallback, error))?;
+    // Of what no record holds there is a second file already, which must not give way to a second
+    // name of the first one.
+    if !is_fallback(vfs, &fallback, name, store_id) {
+        // Left by a crash in the middle of this.
+        remove_if_there(vfs, &fallback)?;
+        let kept = match vfs.link(&places.state_file, &fallback) {
+            Err(_) => copy(vfs, &places.state_file, &fallback),
+            Ok(()) => Ok(()),
+        };
+        kept.map_err(|error| Error::io("cannot keep the previous snapshot", &fallback, error))?;
+    }
     vfs.sync_dir(&places.journal_dir)
         .map_err(|error| Error::io("cannot sync the journal folder", &places.journal_dir, error))
+}
+
+/// True if the file is a whole snapshot of this store and of the LSN in its name.
+fn is_fallback(vfs: &dyn Vfs, path: &Path, name: &str, store_id: StoreId) -> bool {
+    let (Some(lsn), Ok(bytes)) =
+        (name::parse_fallback(name), read_file(vfs, path, SNAPSHOT_BYTES_MAX))
+    else {
+        return false;
+    };
+    match read(&bytes, Limits::default()) {
+        Reading::Whole(loaded) => (loaded.meta.lsn, loaded.meta.store_id) == (lsn, store_id),
+        _ => false,
+    }
 }
 
 fn copy(vfs: &dyn Vfs, from: &Path, to: &Path) -> io::Result<()> {

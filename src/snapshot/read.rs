@@ -8,10 +8,8 @@ use super::{
 };
 use crate::{
     Lsn, StoreId,
-    state::{
-        Address, Change, GeoLocation, Limits, P2PState, PeerKey, Reputation, State, Time,
-        limits::ADDRESS_BYTES_MAX,
-    },
+    ids::NUMBER_MAX,
+    state::{Change, GeoLocation, Limits, P2PState, Reputation, State, limits::ADDRESS_BYTES_MAX},
 };
 
 /// Largest snapshot that is read into memory.
@@ -75,7 +73,7 @@ pub(crate) fn read(bytes: &[u8], limits: Limits) -> Reading {
         1 => Reading::Version1(Box::new(load(document, None, limits))),
         P2PState::CURRENT_VERSION => {
             let Some(meta) = meta(&document) else {
-                return Reading::Broken("store id, lsn or segment is missing".into());
+                return Reading::Broken("store id, lsn or segment is missing or absurd".into());
             };
             if let Err(reason) = check_seal(bytes) {
                 return Reading::Unsealed(reason);
@@ -159,7 +157,7 @@ pub(crate) fn read_unsealed(bytes: &[u8], limits: Limits) -> Result<Loaded, Stri
             P2PState::CURRENT_VERSION
         ));
     }
-    let meta = meta(&document).ok_or("store id, lsn or segment is missing")?;
+    let meta = meta(&document).ok_or("store id, lsn or segment is missing or absurd")?;
     Ok(load(document, Some(meta), limits))
 }
 
@@ -211,10 +209,11 @@ fn check_seal(bytes: &[u8]) -> Result<(), String> {
 }
 
 fn meta(document: &Document<'_>) -> Option<Meta> {
+    let is_believed = |number: &u64| *number <= NUMBER_MAX;
     Some(Meta {
         store_id: StoreId::parse(document.store_id.as_deref()?)?,
-        lsn: Lsn::new(document.lsn?),
-        segment: document.segment?,
+        lsn: Lsn::new(document.lsn.filter(is_believed)?),
+        segment: document.segment.filter(is_believed)?,
         saved_at: document.saved_at,
     })
 }
@@ -240,21 +239,17 @@ fn load(document: Document<'_>, meta: Option<Meta>, limits: Limits) -> Loaded {
         put(reputation_set(row));
     }
     for row in document.dht_entries {
-        put(Change::DhtPut {
-            key: boxed(row.key),
-            value: row.value.0.into(),
-            at: row.stored_at.into(),
-        });
+        put(Change::DhtPut { key: boxed(row.key), value: row.value.0, at: row.stored_at.0 });
     }
     for row in document.package_cache {
         put(Change::PackageCached {
             id: boxed(row.package_id),
-            data: row.package_data.0.into(),
-            at: row.cached_at.into(),
+            data: row.package_data.0,
+            at: row.cached_at.0,
         });
     }
     // One by one where the whole list is refused: one node too many must not cost all of them.
-    let nodes: Vec<Box<str>> = document.bootstrap_nodes.into_iter().map(boxed).collect();
+    let nodes = document.bootstrap_nodes;
     let refused = limits.bootstrap_nodes < nodes.len()
         || nodes.iter().any(|node| node.len() > ADDRESS_BYTES_MAX);
     if refused {
@@ -264,15 +259,15 @@ fn load(document: Document<'_>, meta: Option<Meta>, limits: Limits) -> Loaded {
     }
     for row in document.bans {
         put(Change::Banned {
-            peer: PeerKey::from_text(&row.peer_id),
-            at: row.banned_at.into(),
-            until: row.until.into(),
+            peer: row.peer_id.0,
+            at: row.banned_at.0,
+            until: row.until.0,
             reason: boxed(row.reason),
             source: boxed(row.source),
         });
     }
     for row in document.profiles {
-        let peer = PeerKey::from_text(&row.peer_id);
+        let peer = row.peer_id.0;
         if row.verified {
             put(Change::PeerVerified { peer: peer.clone(), verified: true });
         }
@@ -280,28 +275,28 @@ fn load(document: Document<'_>, meta: Option<Meta>, limits: Limits) -> Loaded {
             put(Change::PeerProfiled {
                 peer,
                 agent: row.agent.map(boxed),
-                protocols: row.protocols.into_iter().map(boxed).collect(),
+                protocols: row.protocols,
             });
         }
     }
     Loaded { state, meta, skipped }
 }
 
-fn peer_set(row: PeerRow<'_>) -> Change {
+fn peer_set(row: PeerRow) -> Change {
     Change::PeerSet {
-        peer: PeerKey::from_text(&row.peer_id),
-        last_seen: row.last_seen.into(),
-        addresses: row.addresses.iter().map(|address| Address::from_text(address)).collect(),
+        peer: row.peer_id.0,
+        last_seen: row.last_seen.0,
+        addresses: row.addresses.into_iter().map(|address| address.0).collect(),
     }
 }
 
 fn reputation_set(row: ReputationRow<'_>) -> Change {
     Change::ReputationSet {
-        peer: PeerKey::from_text(&row.peer_id),
+        peer: row.peer_id.0,
         reputation: Reputation {
             successful_retrievals: row.successful_retrievals,
             failed_retrievals: row.failed_retrievals,
-            last_seen: Time::from(row.last_seen),
+            last_seen: row.last_seen.0,
             avg_response_time_ms: row.avg_response_time_ms,
             location: row.location.map(|location: LocationRow<'_>| {
                 Box::new(GeoLocation {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
 use multiaddr::{Multiaddr, Protocol};
 use serde::{Deserialize, Serialize};
 
-use super::{bytes, text};
+use super::{bytes, plain, text};
 
 /// Where a peer can be reached.
 ///
@@ -27,6 +27,9 @@ impl Address {
     /// The address of a row: any text will do, the empty one too.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
+        if let Some(bytes) = plain::parse(text) {
+            return Self(Repr::Binary(bytes.as_slice().into()));
+        }
         let binary = text::parse_multiaddr(text).ok().filter(|address| address.to_string() == text);
         Self(match binary {
             Some(address) => Repr::Binary(address.as_ref().into()),
@@ -117,7 +120,12 @@ pub struct AddressRef<'a> {
     bytes: &'a [u8],
 }
 
-impl AddressRef<'_> {
+impl<'a> AddressRef<'a> {
+    /// Whether it is text, and its bytes.
+    pub(super) const fn parts(self) -> (bool, &'a [u8]) {
+        (self.is_text, self.bytes)
+    }
+
     /// The multiaddr, unless the text is not one.
     #[must_use]
     pub fn to_multiaddr(self) -> Option<Multiaddr> {
@@ -131,6 +139,14 @@ impl AddressRef<'_> {
             Some(text) => Repr::Text(text.into()),
             None => Repr::Binary(self.bytes.into()),
         })
+    }
+
+    /// Appends the text that [`Display`](fmt::Display) writes.
+    pub(crate) fn push_text(self, text: &mut String) {
+        let pushed = (!self.is_text).then(|| plain::push_text(self.bytes, text)).flatten();
+        if pushed.is_none() {
+            text.push_str(&self.to_string());
+        }
     }
 
     fn text(&self) -> Option<Cow<'_, str>> {

@@ -1,5 +1,5 @@
-//! Base58 of short byte strings, five digits at a time: writing the peers of a snapshot is mostly
-//! this.
+//! Base58 of short byte strings, several digits at a time: writing and reading the peers of a
+//! snapshot is mostly this.
 
 /// Longest input, in bytes; a peer id of the usual kind has 38.
 pub(super) const BYTES_MAX: usize = 40;
@@ -33,7 +33,103 @@ pub(super) fn encode(bytes: &[u8]) -> Option<String> {
     Some(text)
 }
 
+/// Digits whose number fits in 64 bits.
+const GROUP: usize = 10;
+/// 64-bit words that hold [`BYTES_MAX`] bytes.
+const WORDS: usize = BYTES_MAX / 8;
+/// No digit.
+const NONE: u8 = u8::MAX;
+/// The value of each byte as a digit.
+const VALUES: [u8; 256] = values();
+
+/// Bytes that base58 text stands for, at most [`BYTES_MAX`].
+pub(super) struct Decoded {
+    padded: [u8; BYTES_MAX],
+    start: usize,
+}
+
+impl Decoded {
+    pub(super) fn as_slice(&self) -> &[u8] {
+        self.padded.get(self.start..).unwrap_or_default()
+    }
+}
+
+/// The bytes that base58 text stands for; `None` if it is no such text, or one of more than
+/// [`BYTES_MAX`] bytes.
+pub(super) fn decode(text: &str) -> Option<Decoded> {
+    let digits = text.as_bytes();
+    let zeros = digits.iter().take_while(|digit| **digit == b'1').count();
+    // The number in base 2^64, the lowest word first.
+    let mut words = [0_u64; WORDS];
+    for group in digits.get(zeros..)?.chunks(GROUP) {
+        let (mut factor, mut carry) = (1_u64, 0_u64);
+        for digit in group {
+            let value = VALUES.get(usize::from(*digit)).copied().filter(|value| *value != NONE)?;
+            factor *= 58;
+            carry = carry * 58 + u64::from(value);
+        }
+        for word in &mut words {
+            let product = u128::from(*word) * u128::from(factor) + u128::from(carry);
+            *word = u64::try_from(product & u128::from(u64::MAX)).ok()?;
+            carry = u64::try_from(product >> 64).ok()?;
+        }
+        if carry != 0 {
+            return None;
+        }
+    }
+    let mut padded = [0; BYTES_MAX];
+    for (bytes, word) in padded.chunks_exact_mut(8).rev().zip(words) {
+        bytes.copy_from_slice(&word.to_be_bytes());
+    }
+    let start = padded.iter().take_while(|byte| **byte == 0).count().checked_sub(zeros)?;
+    Some(Decoded { padded, start })
+}
+
+#[expect(clippy::indexing_slicing, reason = "worked out by the compiler")]
+const fn values() -> [u8; 256] {
+    let mut values = [NONE; 256];
+    let mut value: u8 = 0;
+    while value < 58 {
+        values[ALPHABET[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+}
+
 fn digit(value: u64) -> char {
     let index = usize::try_from(value).unwrap_or_default();
     ALPHABET.get(index).map_or('1', |byte| char::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_decodes_to_what_it_was_encoded_from() {
+        for len in 0..=BYTES_MAX {
+            for fill in [0, 1, 57, 58, 255] {
+                let mut bytes = vec![fill; len];
+                for zeros in 0..len.min(4) {
+                    bytes[zeros] = 0;
+                    let text = encode(&bytes).unwrap();
+                    assert_eq!(text, bs58::encode(&bytes).into_string());
+                    assert_eq!(decode(&text).unwrap().as_slice(), bytes, "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_base58_or_too_long_is_refused() {
+        for text in ["0", "O", "I", "l", "1 1", "a\u{e9}", "+", "a\0"] {
+            assert!(decode(text).is_none(), "{text}");
+        }
+        assert!(decode("").unwrap().as_slice().is_empty());
+        for (bytes, fits) in [(vec![255; BYTES_MAX], true), (vec![1; BYTES_MAX + 1], false)] {
+            assert_eq!(decode(&bs58::encode(&bytes).into_string()).is_some(), fits);
+        }
+        assert!(decode(&"1".repeat(BYTES_MAX)).is_some());
+        assert!(decode(&"1".repeat(BYTES_MAX + 1)).is_none());
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, GeoLocation, PeerKey, Reputation, Time, bytes};
+use super::{Address, GeoLocation, PeerKey, Reputation, Time, bytes, quick};
 use crate::{Error, ErrorKind};
 
 /// One fact to remember.
@@ -199,6 +199,9 @@ impl Change {
 pub fn encode(changes: &[Change], out: &mut Vec<u8>) -> Result<(), Error> {
     let before = out.len();
     for change in changes {
+        if quick::encode(change, out) {
+            continue;
+        }
         if let Err(error) = postcard::serialize_with_flavor(change, Append(out)) {
             out.truncate(before);
             let what = format!("cannot encode a change of kind {}", change.kind());

@@ -1,6 +1,9 @@
 //! `PeerKey`: a peer id in 32 raw bytes where it is one, and any other text unchanged.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use libp2p_identity::PeerId;
 use serde::{Deserialize, Serialize};
@@ -19,12 +22,12 @@ const SHA256: [u8; 2] = [0x12, 0x20];
 /// It holds the bytes of a peer id where the text is exactly what the peer id is written as, and
 /// otherwise the text itself, so that rows with odd ids come back unchanged. One text always gives
 /// the same key. The order is fixed, but it is not that of the text.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "Repr")]
 pub struct PeerKey(Repr);
 
 /// The record format of a key; the variants are never reordered.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Repr {
     Ed25519([u8; 32]),
     Sha256([u8; 32]),
@@ -36,13 +39,26 @@ impl PeerKey {
     /// The key of a row: any text will do, the empty one too.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
+        // Base58 has one text for any bytes, so these bytes are written as the text was.
+        let decoded = base58::decode(text);
+        if let Some(usual) = decoded.and_then(|bytes| usual(bytes.as_slice())) {
+            return Self(usual);
+        }
         // Base58 takes quadratic time, so text that is no id by its length is not tried.
         let bytes = (text.len() <= PEER_ID_BYTES_MAX).then(|| bs58::decode(text).into_vec().ok());
-        // Base58 has one text for any bytes, so it is the bytes that must be written as they were.
         let id = bytes
             .flatten()
             .and_then(|bytes| PeerId::from_bytes(&bytes).ok().filter(|id| id.to_bytes() == bytes));
         id.map_or_else(|| Self(Repr::Text(text.into())), Self::from)
+    }
+
+    /// The variant of the record form and the bytes, if the key is of one of the two usual kinds.
+    pub(super) const fn usual(&self) -> Option<(u8, &[u8; 32])> {
+        match &self.0 {
+            Repr::Ed25519(key) => Some((0, key)),
+            Repr::Sha256(digest) => Some((1, digest)),
+            Repr::Other(_) | Repr::Text(_) => None,
+        }
     }
 
     /// The peer id, unless the text is not one.
@@ -66,6 +82,18 @@ impl PeerKey {
             Repr::Other(_) => self.to_string().len(),
             Repr::Text(text) => text.len(),
         }
+    }
+}
+
+/// Only the bytes, at one go: every append hashes a key, and what tells the kinds apart would cost
+/// it as much again. Keys of different kinds with the same bytes are rare and merely collide.
+impl Hash for PeerKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(match &self.0 {
+            Repr::Ed25519(bytes) | Repr::Sha256(bytes) => bytes,
+            Repr::Other(bytes) => bytes,
+            Repr::Text(text) => text.as_bytes(),
+        });
     }
 }
 
@@ -119,6 +147,14 @@ impl TryFrom<Repr> for PeerKey {
             plain => Self(plain),
         })
     }
+}
+
+/// The bytes of a peer id of one of the two usual kinds.
+fn usual(bytes: &[u8]) -> Option<Repr> {
+    let digest = bytes.strip_prefix(&SHA256).and_then(|digest| digest.try_into().ok());
+    let key = bytes.strip_prefix(&IDENTITY).and_then(|bytes| bytes.strip_prefix(&ED25519));
+    let key = key.and_then(|key| key.try_into().ok());
+    key.map(Repr::Ed25519).or(digest.map(Repr::Sha256))
 }
 
 fn ed25519_bytes(key: &[u8; 32]) -> Vec<u8> {

@@ -16,6 +16,8 @@ mod difference;
 mod entry;
 mod key;
 pub mod limits;
+mod plain;
+mod quick;
 mod rows;
 mod table;
 #[cfg(test)]
@@ -31,6 +33,8 @@ pub use rows::{
 };
 
 pub use text::{multiaddr_to_string, peer_id_to_string, string_to_multiaddr, string_to_peer_id};
+
+pub(crate) use text::push_decimal;
 
 pub use key::PeerKey;
 

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use chrono::{DateTime, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, TimeDelta, Timelike, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeTuple};
 
 /// 2024-01-01T00:00:00Z in milliseconds since the UNIX epoch. Part of the record format.
 const BASE_MS: i64 = 1_704_067_200_000;
 const NANOS_PER_MS: u32 = 1_000_000;
+const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
 /// A wall-clock time, with the nanoseconds that its [`DateTime`] has.
 ///
@@ -25,6 +26,44 @@ impl Time {
     #[must_use]
     pub const fn get(self) -> DateTime<Utc> {
         self.0
+    }
+
+    /// Appends the text that chrono's serde writes, faster in the years that have four digits.
+    pub(crate) fn push_text(self, text: &mut String) {
+        let (nanos, year) = (self.0.nanosecond(), u32::try_from(self.0.year()));
+        let Some(year) = year.ok().filter(|year| *year <= 9999 && nanos < NANOS_PER_SECOND) else {
+            text.push_str(&self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+            return;
+        };
+        let fields = [
+            ('-', self.0.month()),
+            ('-', self.0.day()),
+            ('T', self.0.hour()),
+            (':', self.0.minute()),
+            (':', self.0.second()),
+        ];
+        push_digits(year, 4, text);
+        for (before, field) in fields {
+            text.push(before);
+            push_digits(field, 2, text);
+        }
+        if nanos != 0 {
+            text.push('.');
+            match nanos {
+                nanos if nanos % 1_000_000 == 0 => push_digits(nanos / 1_000_000, 3, text),
+                nanos if nanos % 1000 == 0 => push_digits(nanos / 1000, 6, text),
+                nanos => push_digits(nanos, 9, text),
+            }
+        }
+        text.push('Z');
+    }
+
+    /// Reads what [`push_text`](Self::push_text) writes, and whatever else chrono takes.
+    pub(crate) fn from_text(text: &str) -> Result<Self, chrono::ParseError> {
+        match parse_utc(text.as_bytes()) {
+            Some(time) => Ok(Self(time)),
+            None => text.parse().map(Self),
+        }
     }
 
     /// True if more than `seconds` lie between this time and the later `now`.
@@ -45,6 +84,14 @@ impl Time {
         (whole.saturating_sub(BASE_MS), nanos - ms * NANOS_PER_MS)
     }
 
+    /// The words of the record form: milliseconds and flag, and the nanoseconds if the flag is set.
+    pub(super) fn words(self) -> (u64, Option<u32>) {
+        let (ms, rest) = self.parts();
+        let zigzag = ms.unsigned_abs() * 2 - u64::from(ms < 0);
+        let flag = rest != 0;
+        (zigzag << 1 | u64::from(flag), flag.then_some(rest))
+    }
+
     fn from_parts(ms: i64, rest: u32) -> Option<Self> {
         let ms = ms.checked_add(BASE_MS)?;
         let sub = u32::try_from(ms.rem_euclid(1000)).ok()?;
@@ -54,6 +101,41 @@ impl Time {
         DateTime::from_timestamp(seconds, nanos)
             .or_else(|| DateTime::from_timestamp(seconds, 0)?.with_nanosecond(nanos))
             .map(Self)
+    }
+}
+
+/// `2026-01-31T23:59:59Z`, with up to nine more digits behind a point.
+fn parse_utc(text: &[u8]) -> Option<DateTime<Utc>> {
+    let (fields, rest) = text.split_first_chunk::<19>()?;
+    let [a, b, c, d, b'-', e, f, b'-', g, h, b'T', i, j, b':', k, l, b':', m, n] = fields else {
+        return None;
+    };
+    let year = i32::try_from(number(&[*a, *b, *c, *d])?).ok()?;
+    let date = NaiveDate::from_ymd_opt(year, number(&[*e, *f])?, number(&[*g, *h])?)?;
+    let mut nanos = 0;
+    if let Some(digits) = rest.strip_prefix(b".").and_then(|rest| rest.strip_suffix(b"Z")) {
+        let missing = 9_usize.checked_sub(digits.len()).filter(|missing| *missing < 9)?;
+        nanos = number(digits)? * 10_u32.checked_pow(u32::try_from(missing).ok()?)?;
+    } else if rest != b"Z" {
+        return None;
+    }
+    let (hour, minute, second) = (number(&[*i, *j])?, number(&[*k, *l])?, number(&[*m, *n])?);
+    Some(date.and_hms_nano_opt(hour, minute, second, nanos)?.and_utc())
+}
+
+/// The number that at most nine digits write.
+fn number(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0_u32, |number, digit| {
+        let value = digit.checked_sub(b'0').filter(|value| *value <= 9)?;
+        number.checked_mul(10)?.checked_add(u32::from(value))
+    })
+}
+
+/// Appends a number with leading zeros.
+fn push_digits(number: u32, digits: u32, text: &mut String) {
+    for place in (0..digits).rev() {
+        let digit = number / 10_u32.pow(place) % 10;
+        text.push(char::from_digit(digit, 10).unwrap_or('0'));
     }
 }
 
@@ -89,12 +171,10 @@ impl fmt::Debug for Time {
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (ms, rest) = self.parts();
-        let zigzag = ms.unsigned_abs() * 2 - u64::from(ms < 0);
-        let flag = rest != 0;
-        let mut tuple = serializer.serialize_tuple(1 + usize::from(flag))?;
-        tuple.serialize_element(&(zigzag << 1 | u64::from(flag)))?;
-        if flag {
+        let (word, rest) = self.words();
+        let mut tuple = serializer.serialize_tuple(1 + usize::from(rest.is_some()))?;
+        tuple.serialize_element(&word)?;
+        if let Some(rest) = rest {
             tuple.serialize_element(&rest)?;
         }
         tuple.end()

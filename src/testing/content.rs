@@ -114,6 +114,59 @@ impl Content {
         bytes
     }
 
+    /// Number of different contents that a power cut may leave, torn bytes aside; saturates.
+    pub(super) fn outcomes(&self) -> u64 {
+        self.shapes().map(|shape| shape.count()).fold(0, u64::saturating_add)
+    }
+
+    /// The content of this number, from 0, which is the durable one.
+    pub(super) fn outcome(&self, mut number: u64) -> Vec<u8> {
+        for shape in self.shapes() {
+            if number >= shape.count() {
+                number = number.saturating_sub(shape.count());
+                continue;
+            }
+            let mut bytes = self.platter.clone();
+            bytes.resize(shape.len, 0);
+            for (at, versions) in &shape.sectors {
+                let count = versions.len() as u64;
+                let chosen = usize::try_from(number.checked_rem(count).unwrap_or_default());
+                number = number.checked_div(count).unwrap_or_default();
+                if let Some(version) = chosen.ok().and_then(|chosen| versions.get(chosen)) {
+                    overlay(&mut bytes, at.saturating_mul(SECTOR), version.as_slice());
+                }
+            }
+            return bytes;
+        }
+        self.synced()
+    }
+
+    /// Each length that may survive, the durable one first, with the sectors that are in doubt.
+    fn shapes(&self) -> impl Iterator<Item = Shape> {
+        let mut lengths = vec![self.platter.len()];
+        for len in &self.lengths {
+            if !lengths.contains(len) {
+                lengths.push(*len);
+            }
+        }
+        lengths.into_iter().map(|len| {
+            let in_doubt = |(number, written): (&usize, &Vec<Sector>)| {
+                let visible = len.saturating_sub(number.saturating_mul(SECTOR)).min(SECTOR);
+                let mut versions = vec![sector(&self.platter, *number)];
+                for version in written {
+                    if !versions
+                        .iter()
+                        .any(|known| known.iter().take(visible).eq(version.iter().take(visible)))
+                    {
+                        versions.push(version.clone());
+                    }
+                }
+                (versions.len() > 1).then_some((*number, versions))
+            };
+            Shape { len, sectors: self.pending.iter().filter_map(in_doubt).collect() }
+        })
+    }
+
     fn assemble<'a>(
         &'a self,
         len: usize,
@@ -165,6 +218,19 @@ impl Content {
         if known != self.cache.len() {
             self.lengths.push(self.cache.len());
         }
+    }
+}
+
+/// A length that may survive, and the sectors whose bytes are in doubt then, each with its
+/// different versions, the durable one first.
+struct Shape {
+    len: usize,
+    sectors: Vec<(usize, Vec<Sector>)>,
+}
+
+impl Shape {
+    fn count(&self) -> u64 {
+        self.sectors.iter().map(|(_, versions)| versions.len() as u64).fold(1, u64::saturating_mul)
     }
 }
 

@@ -41,8 +41,10 @@ pub(super) struct Disk {
     pub(super) names: Names,
     pub(super) files: BTreeMap<Inode, File>,
     pub(super) locks: BTreeSet<Inode>,
+    /// The disk before each call, if somebody wants that.
+    pub(super) images: Option<Vec<Self>>,
     next_inode: Inode,
-    seed: u64,
+    pub(super) seed: u64,
     prng: Prng,
 }
 
@@ -67,6 +69,7 @@ impl Disk {
             names: Names::new(),
             files: BTreeMap::new(),
             locks: BTreeSet::new(),
+            images: None,
             next_inode: 0,
             seed,
             prng: Prng::new(seed),
@@ -85,6 +88,7 @@ impl Disk {
             names: self.names.clone(),
             files: self.files.iter().map(file).collect(),
             locks: BTreeSet::new(),
+            images: None,
             prng: self.prng.clone(),
             ..*self
         }
@@ -99,6 +103,10 @@ impl Disk {
         }
         if !self.on {
             return Err(Stop::plain(off()));
+        }
+        if ask.op.is_mutating() && self.images.is_some() {
+            let image = self.fork();
+            self.images.get_or_insert_with(Vec::new).push(image);
         }
         let count = self.counts.entry(ask.op).or_default();
         *count = count.saturating_add(1);

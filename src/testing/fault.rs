@@ -125,7 +125,8 @@ pub enum Effect {
     MarkClean,
 }
 
-/// Calls that shall fail; arm it with [`SimDisk::fail`](super::SimDisk::fail).
+/// Calls that shall fail; arm it with [`SimDisk::fail`](super::SimDisk::fail) or
+/// [`FaultVfs::fail`](super::FaultVfs::fail).
 ///
 /// ```
 /// use peer_journal::testing::{Effect, Fault, Op, SimDisk};

@@ -1,5 +1,8 @@
 //! A simulated disk, to prove that a program loses nothing when the power fails.
 //!
+//! Beside it: [`FaultVfs`] injects errors into calls on a real disk, and [`Workload`] is a seeded
+//! stream of changes that knows what the store must hold after each of them.
+//!
 //! [`SimDisk`] is a whole disk in memory behind the [`Vfs`](crate::vfs::Vfs) trait. It does what
 //! disks do to programs that forget a sync, and it does it the same way each time: everything
 //! random comes from seeds.
@@ -13,13 +16,14 @@
 //!   sector of 512 bytes any version since the last sync may survive, of a file's lengths any, of
 //!   the operations on names any; a rename survives as a whole or not at all, and an operation on a
 //!   name only with the earlier ones on the same name. [`Outcome::Torn`] also shreds bytes of the
-//!   last write.
+//!   last write. [`SimDisk::outcome_count`] and [`Outcome::Nth`] go through all that may survive,
+//!   where that is little enough.
 //! - [`SimDisk::kill`] ends the program and not the machine: nothing is lost, and nothing has
 //!   become durable either.
 //! - [`SimDisk::fail`] injects errors: short writes, syncs that fail and forget the data as those
 //!   of Linux do, reads that fail. [`SimDisk::set_capacity`] fills the disk up,
-//!   [`SimDisk::set_read_only`] mounts it for reading only, [`SimDisk::corrupt`],
-//!   [`SimDisk::flip_bit`] and [`SimDisk::truncate`] damage files.
+//!   [`SimDisk::set_read_only`] mounts it for reading only, [`SimDisk::rot`],
+//!   [`SimDisk::corrupt`], [`SimDisk::flip_bit`] and [`SimDisk::truncate`] damage files.
 //! - Locks belong to files and end with the session. Handles survive the rename and removal of
 //!   their file, and are dead after a kill or a power cut.
 //!
@@ -81,16 +85,24 @@
 //! }
 //! ```
 //!
+//! One recorded run gives all crash points at once: see [`SimDisk::record_images`], and
+//! `examples/crash_test.rs` in the repository for a whole test.
+//!
 //! Give the program a [`mount`](SimDisk::mount) rather than the disk itself: then threads that
 //! outlive their crash cannot touch the files of the next run.
 
 mod content;
 mod disk;
 mod fault;
+mod fault_vfs;
+#[doc(hidden)]
+pub mod fuzz;
 mod names;
+mod outcomes;
 mod power;
 mod prng;
 mod vfs_impl;
+mod workload;
 
 use std::{
     fmt, io,
@@ -99,7 +111,9 @@ use std::{
 };
 
 pub use fault::{Call, Effect, Fault, Op};
+pub use fault_vfs::FaultVfs;
 pub use prng::Prng;
+pub use workload::{Step, Workload, difference};
 
 use disk::Disk;
 
@@ -115,6 +129,10 @@ pub enum Outcome {
     Random(u64),
     /// As [`Outcome::Random`], and bytes of the last write to a file may be rubbish.
     Torn(u64),
+    /// The legal part of this number, from 0, which is nothing, up to
+    /// [`SimDisk::outcome_count`]; past it the last one. Where there are too many to count, as
+    /// [`Outcome::Random`] with this seed.
+    Nth(u64),
 }
 
 /// A disk in memory that can lose power. A clone is another handle to the same disk.
@@ -146,6 +164,12 @@ impl SimDisk {
     pub fn mount(&self) -> Self {
         let session = Some(self.disk().session);
         Self { shared: Arc::clone(&self.shared), session }
+    }
+
+    /// The seed it was made with; print it when a test fails.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.disk().seed
     }
 
     /// The number of the last mutating call; the first one is 1.
@@ -297,6 +321,19 @@ impl SimDisk {
         })
     }
 
+    /// Lets one bit rot at rest: the seed picks a file whose path contains this text, and a bit of
+    /// it. Tells which, or `None` if no such file holds a byte.
+    #[must_use]
+    pub fn rot(&self, path_contains: &str, seed: u64) -> Option<(PathBuf, u64)> {
+        let mut files = self.files();
+        files.retain(|(path, len)| *len > 0 && path.to_string_lossy().contains(path_contains));
+        let mut random = Prng::new(seed);
+        let (path, len) = random.pick(&files)?.clone();
+        let bit = random.below(len.saturating_mul(8));
+        self.flip_bit(&path, bit).ok()?;
+        Some((path, bit))
+    }
+
     fn edit(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> io::Result<()> {
         let mut disk = self.disk();
         let mut bytes = disk.look(path)?.to_vec();
@@ -322,6 +359,7 @@ impl fmt::Debug for SimDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let disk = self.disk();
         f.debug_struct("SimDisk")
+            .field("seed", &disk.seed)
             .field("on", &disk.on)
             .field("calls", &disk.calls)
             .field("files", &disk.files())

@@ -180,6 +180,43 @@ impl Names {
         }
     }
 
+    /// The different names that a power cut may leave, each told by which of the unsynced
+    /// operations survive; none of them first. `None` if there may be more than `most`.
+    pub(super) fn outcomes(&self, most: u64) -> Option<Vec<Vec<bool>>> {
+        // Each choice with the places whose operations it has dropped.
+        let mut choices = vec![(Vec::new(), BTreeSet::new())];
+        for operation in &self.pending {
+            let mut next = Vec::new();
+            for (survives, dropped) in choices {
+                let possible = operation.iter().all(|change| !dropped.contains(&change.slot));
+                let with = |kept: bool| -> Vec<bool> {
+                    survives.iter().copied().chain(std::iter::once(kept)).collect()
+                };
+                if possible {
+                    next.push((with(true), dropped.clone()));
+                }
+                let without = with(false);
+                let slots = operation.iter().map(|change| change.slot.clone());
+                next.push((without, dropped.into_iter().chain(slots).collect()));
+            }
+            if next.len() as u64 > most {
+                return None;
+            }
+            choices = next;
+        }
+        let mut seen = BTreeSet::new();
+        let mut outcomes: Vec<Vec<bool>> =
+            choices.into_iter().map(|(survives, _)| survives).collect();
+        outcomes.sort_unstable();
+        outcomes.retain(|survives| {
+            let mut names = self.clone();
+            let mut survives = survives.iter();
+            names.cut(|| survives.next().copied().unwrap_or_default());
+            seen.insert(names.files())
+        });
+        Some(outcomes)
+    }
+
     /// The files that have a name now.
     pub(super) fn visible(&self) -> BTreeSet<Inode> {
         self.directories.values().flat_map(|directory| directory.now.values().copied()).collect()

@@ -29,22 +29,32 @@ impl Disk {
 
     /// Decides what survives a power cut, and makes that the disk.
     pub(super) fn cut(&mut self, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Nth(number) => match self.possible() {
+                Some(possible) => {
+                    self.settle_nth(&possible, number);
+                    return self.begin_session();
+                }
+                None => Outcome::Random(number),
+            },
+            outcome => outcome,
+        };
         let mut prng = match outcome {
             Outcome::Random(seed) | Outcome::Torn(seed) => Prng::new(seed),
-            Outcome::DropUnsynced | Outcome::KeepAll => Prng::new(0),
+            Outcome::DropUnsynced | Outcome::KeepAll | Outcome::Nth(_) => Prng::new(0),
         };
         // How much survives is itself drawn, so that both ends are met as well as the middle.
         let keep = prng.below(9);
         for file in self.files.values_mut() {
             file.content = Content::durable(match outcome {
-                Outcome::DropUnsynced => file.content.synced(),
+                Outcome::DropUnsynced | Outcome::Nth(_) => file.content.synced(),
                 Outcome::KeepAll => file.content.complete(),
                 Outcome::Random(_) => file.content.mixture(&mut prng, keep, false),
                 Outcome::Torn(_) => file.content.mixture(&mut prng, keep, true),
             });
         }
         self.names.cut(|| match outcome {
-            Outcome::DropUnsynced => false,
+            Outcome::DropUnsynced | Outcome::Nth(_) => false,
             Outcome::KeepAll => true,
             Outcome::Random(_) | Outcome::Torn(_) => prng.chance(keep, 8),
         });

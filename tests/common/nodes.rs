@@ -10,12 +10,13 @@ use std::{
 use libp2p::{Swarm, SwarmBuilder, identify, identity::Keypair, noise, tcp, yamux};
 use peer_journal::{Multiaddr, P2PConfig, P2PRegistry, PeerId};
 
-/// Longest time that anything in these tests may take.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+/// Longest time that anything in these tests may take: twice the wait between two rounds of
+/// announcements.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Bounded, so that a hang is a failure.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LIMIT, future).await.expect("it takes longer than 30 s")
+    tokio::time::timeout(LIMIT, future).await.expect("it takes longer than 60 s")
 }
 
 /// Polls until the condition holds.
@@ -25,7 +26,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl 
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    assert!(tokio::time::timeout(LIMIT, polled).await.is_ok(), "not within 30 s: {what}");
+    assert!(tokio::time::timeout(LIMIT, polled).await.is_ok(), "not within 60 s: {what}");
 }
 
 /// One node of a test: what is needed to start it again.

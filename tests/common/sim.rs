@@ -1,4 +1,5 @@
 //! A store on the simulated disk.
+#![allow(dead_code, clippy::panic)]
 
 use std::{
     future::Future,
@@ -10,7 +11,12 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use peer_journal::{Builder, Error, P2PStatePersistence, View, testing::SimDisk};
+use peer_journal::{
+    Builder, Error, ErrorKind, Lsn, P2PStatePersistence, View,
+    testing::{Outcome, SimDisk},
+};
+
+use super::{address, peer};
 
 pub(crate) const STATE_FILE: &str = "/node/p2p-state.json";
 
@@ -59,4 +65,88 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
             Poll::Pending => std::thread::park(),
         }
     }
+}
+
+/// Waits until the disk has taken everything, as an operator would: by asking again.
+pub(crate) fn wait_until_durable(store: &P2PStatePersistence) -> Lsn {
+    for _ in 0..1000 {
+        match block_on(store.sync()) {
+            Ok(lsn) => return lsn,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Degraded, "{error:#}"),
+        }
+    }
+    panic!("the store did not come back: {:?}", store.status());
+}
+
+/// Everything may be durable while the segment for what comes next still has to be started.
+pub(crate) fn wait_until_healthy(store: &P2PStatePersistence) {
+    for _ in 0..2000 {
+        if store.status().unwrap().degraded.is_none() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("the store stays degraded: {:?}", store.status());
+}
+
+/// After a power cut that keeps only what was synced, the store is as it was in memory.
+pub(crate) fn survives_a_power_cut(disk: &SimDisk, store: P2PStatePersistence, story: &str) {
+    disk.clear_faults();
+    let view = store.view().unwrap();
+    let image = disk.fork();
+    drop(store);
+    for disk in [image, disk.clone()] {
+        disk.power_cut(Outcome::DropUnsynced);
+        let store = open(&disk).unwrap();
+        let report = store.recovery().unwrap();
+        let found = store.view().unwrap();
+        assert_eq!(found.lsn(), view.lsn(), "{story}: {report}");
+        assert_eq!(fingerprint(&found), fingerprint(&view), "{story}: {report}");
+        assert_eq!(report.lost, [], "{story}: {report}");
+        assert!(!report.is_damaged(), "{story}: {report}");
+    }
+}
+
+/// Eight threads append and wait while one call on the journal fails.
+pub(crate) fn eight_writers(disk: &SimDisk, story: &str) {
+    let store = open(disk).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let store = &store;
+            scope.spawn(move || {
+                let mut durable = Lsn::ZERO;
+                for number in 0..6 {
+                    let ack = store.peer_seen(&peer(thread), &[address(number + 1)]).unwrap();
+                    let lsn = ack.lsn();
+                    match ack.wait() {
+                        Ok(lsn) => {
+                            assert!(store.durable_through().unwrap() >= lsn);
+                            if thread == 0 {
+                                is_there(disk, lsn, story);
+                            }
+                        }
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::Degraded, "{error:#}"),
+                    }
+                    let now = store.durable_through().unwrap();
+                    assert!(now >= durable, "durable_through went back");
+                    durable = now;
+                    assert!(lsn > Lsn::ZERO);
+                }
+            });
+        }
+    });
+    assert_eq!(wait_until_durable(&store), Lsn::new(48));
+    wait_until_healthy(&store);
+    survives_a_power_cut(disk, store, story);
+}
+
+/// What was acknowledged survives a power cut right now.
+pub(crate) fn is_there(disk: &SimDisk, lsn: Lsn, story: &str) {
+    let image = disk.fork();
+    image.clear_faults();
+    image.power_cut(Outcome::DropUnsynced);
+    let store = open(&image).unwrap_or_else(|error| panic!("{story}: {error:#}"));
+    let report = store.recovery().unwrap();
+    assert!(report.last_lsn >= lsn, "{story}: {lsn} was acknowledged: {report}");
+    assert!(!report.is_damaged() && report.lost.is_empty(), "{story}: {report}");
 }

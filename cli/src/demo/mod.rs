@@ -9,7 +9,6 @@ mod rivals;
 
 use std::{
     fs,
-    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -17,7 +16,10 @@ use std::{
 
 use peer_journal::{P2PStatePersistence, RecoveryReport, vfs::OsVfs};
 
-use crate::{Failure, out};
+use crate::{
+    Failure,
+    out::{self, progress},
+};
 use process::Process;
 use rivals::{Habit, kept};
 
@@ -194,13 +196,4 @@ fn random_pause() -> Duration {
 
 fn clock_nanos() -> u32 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos())
-}
-
-/// Says what goes on, on a terminal only; an empty text clears the line.
-fn progress(text: &str) {
-    let mut stderr = io::stderr();
-    if stderr.is_terminal() {
-        // Progress that cannot be shown is no reason to stop.
-        write!(stderr, "\r\x1b[2K{text}").ok();
-    }
 }

@@ -45,8 +45,8 @@ impl fmt::Display for PeerQuery {
     }
 }
 
-/// The one peer among these that the query means. A key may come several times. A full id is itself,
-/// known or not.
+/// The one peer among these that the query means. A key may come several times. A full id is
+/// itself, known or not.
 ///
 /// # Errors
 /// If there is none, or if there are several; the message lists them.

@@ -135,22 +135,29 @@ fn side(
     })
 }
 
+/// The name of a row that has one, whole and as it is shown.
+fn named(key: &impl AsRef<str>) -> (String, String) {
+    (key.as_ref().to_owned(), show::text(key.as_ref()))
+}
+
 fn rows(difference: &Difference, wide: bool) -> Vec<Row> {
     let mut rows = Vec::new();
     let peer = |key: &PeerKey| (key.to_string(), show::id(key, wide));
-    let text = |key: &Box<str>| (key.to_string(), show::text(key));
     add(&mut rows, "peer", &difference.peers, peer, fields::peer);
     add(&mut rows, "profile", &difference.profiles, peer, fields::profile);
     add(&mut rows, "reputation", &difference.reputation, peer, fields::reputation);
     add(&mut rows, "ban", &difference.bans, peer, fields::ban);
-    add(&mut rows, "dht", &difference.dht_entries, text, fields::dht);
-    add(&mut rows, "package", &difference.packages, text, fields::package);
+    add(&mut rows, "dht", &difference.dht_entries, named, fields::dht);
+    add(&mut rows, "package", &difference.packages, named, fields::package);
     let nodes = |nodes: &[Box<str>], change| {
-        let row = move |node: &Box<str>| {
-            let (id, shown_id) = text(node);
-            Row { kind: "bootstrap", change, id, shown_id, fields: Vec::new() }
+        let row = move |(id, shown_id)| Row {
+            kind: "bootstrap",
+            change,
+            id,
+            shown_id,
+            fields: Vec::new(),
         };
-        nodes.iter().map(row).collect::<Vec<_>>()
+        nodes.iter().map(named).map(row).collect::<Vec<_>>()
     };
     rows.extend(nodes(&difference.bootstrap_removed, What::Removed));
     rows.extend(nodes(&difference.bootstrap_added, What::Added));

@@ -100,8 +100,8 @@ impl Rows {
 }
 
 fn reputation(view: &View) -> Vec<ReputationRow> {
-    let known = view.state().peers().filter_map(|(key, entry)| Some((key, &entry.reputation)));
-    let known = known.filter_map(|(key, known)| Some((key, known.as_ref()?)));
+    let peers = view.state().peers();
+    let known = peers.filter_map(|(key, entry)| Some((key, entry.reputation.as_ref()?)));
     sorted(known, |peer_id, known| ReputationRow {
         peer_id,
         successful_retrievals: known.successful_retrievals,

@@ -1,4 +1,5 @@
-//! The commands that read a store. They never lock, write or repair, and work beside a running node.
+//! The commands that read a store. They never lock, write or repair, and work beside a running
+//! node.
 //!
 //! A file for each; what several of them show is in `rows` and `source`.
 

@@ -11,15 +11,15 @@ use unicode_width::UnicodeWidthStr;
 /// Characters of an id that are shown: the last ones, since all Ed25519 ids begin alike.
 const ID_CHARS: usize = 8;
 
-/// True for what a terminal obeys, or what makes text look like other text: control characters, marks
-/// of direction, characters without width.
+/// True for what a terminal obeys, or what makes text look like other text: control characters,
+/// marks of direction, characters without width.
 #[must_use]
 pub fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}')
+            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Text of a stranger, safe to print.

@@ -59,11 +59,14 @@ impl SnapshotChoice {
         }
     }
 
-    /// The state to replay into. Cloning a state is cheap.
-    pub(in crate::recovery) fn state(&self, limits: Limits) -> (State, Skipped) {
-        match self.loaded() {
-            Some(loaded) => (loaded.state.clone(), loaded.skipped.clone()),
-            None => (State::new(limits), Skipped::default()),
+    /// The state to replay into. It is taken, not cloned: a clone would share its rows, and each
+    /// change of the replay would copy some first.
+    pub(in crate::recovery) fn take_state(&mut self, limits: Limits) -> (State, Skipped) {
+        match self {
+            Self::InPlace(loaded) | Self::Fallback(loaded) | Self::Version1(loaded) => {
+                (std::mem::take(&mut loaded.state), std::mem::take(&mut loaded.skipped))
+            }
+            Self::None => (State::new(limits), Skipped::default()),
         }
     }
 }

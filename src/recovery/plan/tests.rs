@@ -160,6 +160,29 @@ fn a_segment_after_a_failed_sync_counts_instead_of_the_end_of_the_one_before() {
 }
 
 #[test]
+fn a_superseded_end_may_be_torn() {
+    let torn = || Made::new(1, 1, &[(1, 8)]).vouching(8).damaged(HEADER_BYTES + 400);
+    let again = plan(0, &[torn(), Made::new(2, 9, &[(9, 14)]).superseding()]);
+    assert_eq!(verdicts(&again), ["superseded", "whole"]);
+    assert!(!again.supersedes, "segment 2 says it");
+    // Segment 2 holds nothing and will be removed: whatever follows has to say it.
+    let never = plan(0, &[torn(), Made::new(2, 9, &[]).superseding()]);
+    assert_eq!(verdicts(&never), ["superseded", "unborn"]);
+    assert!(never.supersedes);
+    // A whole record among the torn bytes is as little worth.
+    let mixed = Made::new(1, 1, &[(1, 8), (10, 10)]).vouching(8).damaged(HEADER_BYTES + 400);
+    let mixed = plan(0, &[mixed, Made::new(2, 9, &[(9, 14)]).superseding()]);
+    assert_eq!((verdicts(&mixed), lost(&mixed)), (vec!["superseded", "whole"], vec![]));
+    let silent = plan(0, &[torn(), Made::new(2, 9, &[(9, 14)])]);
+    assert_eq!(verdicts(&silent), ["broken record", "whole"], "nobody says that a sync failed");
+    // The damage hit what counts: 8 is gone.
+    let rotten = Made::new(1, 1, &[(1, 7)]).vouching(8).damaged(HEADER_BYTES + 350);
+    let rotten = plan(0, &[rotten, Made::new(2, 9, &[(9, 14)]).superseding()]);
+    assert_eq!(verdicts(&rotten), ["broken record", "whole"]);
+    assert_eq!(lost(&rotten), [(8, 8)]);
+}
+
+#[test]
 fn numbers_that_come_twice_without_a_failed_sync_are_an_overlap() {
     let made = [Made::new(1, 1, &[(1, 12)]).sealed(12), Made::new(2, 9, &[(9, 14)])];
     let plan = plan(0, &made);

@@ -19,7 +19,7 @@ use libp2p::{
     },
 };
 
-use super::{Recorder, normal::normal_address};
+use super::{Recorder, normal_address};
 use crate::{Error, Lsn, Outcome, P2PStatePersistence};
 
 /// What a [`Behaviour`] tells the event loop.

@@ -1,12 +1,17 @@
-//! A token bucket in eight bytes, and the age of a wall-clock time that may have jumped.
+//! A token bucket in eight bytes, one for each peer, and the age of a wall-clock time that may have
+//! jumped.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::TimeDelta;
+use libp2p::PeerId;
 
 use crate::state::Time;
 
 const MINUTE_MS: i64 = 60_000;
+/// Most peers that have a bucket of [`Buckets`]; beyond it nobody new gets a token until some are
+/// full again.
+const BUCKETS_MAX: usize = 65_536;
 
 /// Holds a minute's worth of tokens at most, and starts full.
 ///
@@ -36,6 +41,12 @@ impl Bucket {
         next.is_some()
     }
 
+    /// True if no token is missing.
+    fn is_full(&self, now: Time) -> bool {
+        let waits = self.full_at_ms.saturating_sub(now.get().timestamp_millis());
+        !(1..=MINUTE_MS).contains(&waits)
+    }
+
     /// When it would be full again with one token less; `None` if it has none.
     fn next(&self, per_minute: u32, now: Time) -> Option<i64> {
         let now = now.get().timestamp_millis();
@@ -45,6 +56,35 @@ impl Bucket {
         let from = if (0..=MINUTE_MS).contains(&waits) { self.full_at_ms } else { now };
         let next = from.saturating_add(token);
         (next.saturating_sub(now) <= MINUTE_MS).then_some(next)
+    }
+}
+
+/// One bucket for each peer that took a token lately.
+#[derive(Clone, Debug)]
+pub(in crate::registry) struct Buckets {
+    per_minute: u32,
+    buckets: HashMap<PeerId, Bucket>,
+}
+
+impl Buckets {
+    pub(in crate::registry) fn new(per_minute: u32) -> Self {
+        Self { per_minute, buckets: HashMap::new() }
+    }
+
+    /// Takes a token of the peer's; false if it has none left.
+    pub(in crate::registry) fn take(&mut self, peer: &PeerId, now: Time) -> bool {
+        if self.buckets.len() >= BUCKETS_MAX && !self.buckets.contains_key(peer) {
+            self.prune(now);
+            if self.buckets.len() >= BUCKETS_MAX {
+                return false;
+            }
+        }
+        self.buckets.entry(*peer).or_insert(Bucket::full()).take(self.per_minute, now)
+    }
+
+    /// Forgets the buckets that are full again.
+    pub(in crate::registry) fn prune(&mut self, now: Time) {
+        self.buckets.retain(|_, bucket| !bucket.is_full(now));
     }
 }
 
@@ -71,6 +111,22 @@ mod tests {
         assert!(!bucket.take(10, at(6_001)));
         assert_eq!((0..100).filter(|_| bucket.take(10, at(1_000_000))).count(), 10);
         assert!(!bucket.take(0, at(9_000_000)), "none a minute is none");
+    }
+
+    #[test]
+    fn each_peer_has_a_bucket_that_is_forgotten_when_it_is_full_again() {
+        let (peer, other) = (PeerId::random(), PeerId::random());
+        let mut buckets = Buckets::new(10);
+        assert_eq!((0..200).filter(|_| buckets.take(&peer, at(0))).count(), 10);
+        assert!(buckets.take(&other, at(0)), "each peer has its own");
+        buckets.prune(at(0));
+        assert_eq!(buckets.buckets.len(), 2);
+        buckets.prune(at(6_000));
+        assert_eq!(buckets.buckets.len(), 1, "the other's is full again");
+        assert!(buckets.take(&peer, at(6_000)) && !buckets.take(&peer, at(6_000)));
+        buckets.prune(at(3_600_000));
+        assert!(buckets.buckets.is_empty());
+        assert!(!Buckets::new(0).take(&peer, at(0)), "none a minute is none");
     }
 
     #[test]

@@ -2,24 +2,25 @@
 
 use libp2p::{
     Multiaddr, PeerId,
-    core::{ConnectedPoint, transport::TransportError},
-    gossipsub, identify, kad,
-    multiaddr::Protocol,
-    ping,
+    core::{ConnectedPoint, PeerRecord, transport::TransportError},
+    gossipsub, identify, kad, ping,
     swarm::{DialError, FromSwarm, SwarmEvent},
 };
 
 use super::Fact;
+use crate::registry::addresses::plain;
 
 /// An event that [`Recorder::record`](super::Recorder::record) takes: that of a protocol, or of the
 /// swarm.
 ///
 /// - `identify::Event::Received`: the peer's addresses (instead of those that it named before), its
-///   agent and its protocols, where they changed.
+///   agent and its protocols, where they changed. If the addresses are those of a signed record,
+///   they are passed over when a newer record of the peer is known; the numbers of records are
+///   held in memory only.
 /// - `kad::Event::RoutingUpdated`: addresses heard. `RoutablePeer` and `PendingRoutablePeer`: the
 ///   same, soft.
 /// - `gossipsub::Event::Message` and `Subscribed`: the peer was seen, soft.
-/// - `ping::Event`: a latency, kept in memory. Nothing is journaled.
+/// - `ping::Event`: a latency, kept in memory, and, once in ten minutes, that the peer was seen.
 /// - `SwarmEvent`: connections and failed dials, unless a [`Behaviour`](super::Behaviour) in the
 ///   swarm has told them.
 ///
@@ -36,11 +37,18 @@ impl Record for identify::Event {
     fn facts(&self, tell: &mut dyn FnMut(Fact<'_>)) {
         if let Self::Received { peer_id, info, .. } = self {
             let protocols: Vec<&str> = info.protocols.iter().map(AsRef::as_ref).collect();
+            let signed = info.signed_peer_record.clone();
+            let record = signed.and_then(|signed| PeerRecord::from_signed_envelope(signed).ok());
+            // A push changes the addresses and leaves the older record where it is.
+            let record = record.filter(|record| {
+                record.peer_id() == *peer_id && record.addresses() == info.listen_addrs
+            });
             tell(Fact::Identified {
                 peer: peer_id,
                 addresses: &info.listen_addrs,
                 agent: &info.agent_version,
                 protocols: &protocols,
+                record: record.map(|record| record.seq()),
             });
         }
     }
@@ -128,7 +136,9 @@ impl Record for FromSwarm<'_> {
 fn established(peer: &PeerId, endpoint: &ConnectedPoint, tell: &mut dyn FnMut(Fact<'_>)) {
     tell(match endpoint {
         ConnectedPoint::Dialer { address, .. } => Fact::Dialled { peer, address },
-        ConnectedPoint::Listener { .. } => Fact::Accepted { peer },
+        ConnectedPoint::Listener { send_back_addr, .. } => {
+            Fact::Accepted { peer, address: send_back_addr }
+        }
     });
 }
 
@@ -144,11 +154,7 @@ fn dial_failure(peer: Option<&PeerId>, error: &DialError, tell: &mut dyn FnMut(F
         DialError::WrongPeerId { obtained, address } => {
             tell(Fact::SomebodyElse { peer, address });
             // The dialled address names the peer that was expected there.
-            let mut address = address.clone();
-            if let Some(Protocol::P2p(_)) = address.iter().last() {
-                address.pop();
-            }
-            tell(Fact::Heard { peer: obtained, address: &address });
+            tell(Fact::Heard { peer: obtained, address: &plain(address) });
         }
         DialError::LocalPeerId { address } => tell(Fact::SomebodyElse { peer, address }),
         _ => {}

@@ -7,7 +7,7 @@ use libp2p::PeerId;
 use super::{Config, Fact, Policy, bucket::is_past};
 use crate::{
     Error, ErrorKind, P2PStatePersistence,
-    state::{Change, Time},
+    state::{Change, State, Time},
 };
 
 /// How long a full journal is left alone.
@@ -23,8 +23,14 @@ pub struct Counters {
     pub peers_refused: u64,
     /// Peers that made room for others.
     pub peers_evicted: u64,
+    /// Peers that were never reached, of which nothing was left when their addresses had expired.
+    pub peers_expired: u64,
     /// Addresses that there was no room for.
     pub addresses_refused: u64,
+    /// Addresses that were not mentioned, or did not work, for too long.
+    pub addresses_expired: u64,
+    /// Times that something was told of a peer whose news wait for a token.
+    pub coalesced: u64,
     /// Times that the journal was full; what it did not take waits and is written later.
     pub journal_full: u64,
     /// Changes that the store refused for good, by a limit of its own or because it was closed.
@@ -45,7 +51,7 @@ impl Keeper {
         local: PeerId,
         config: Config,
     ) -> Result<Self, Error> {
-        let policy = Policy::restored(local, config, store.view()?.state());
+        let policy = Policy::restored(local, config, store.view()?.state(), store.now());
         Ok(Self { policy, store, full_since: None })
     }
 
@@ -54,14 +60,12 @@ impl Keeper {
     }
 
     pub(super) fn observe(&mut self, fact: Fact<'_>) {
-        let now = self.store.now();
-        let changes = self.policy.observe(fact, now);
-        self.append(changes, now);
+        self.change(|policy, now, state| policy.observe(fact, now, state));
     }
 
     pub(super) fn reconcile(&mut self, peer: &PeerId) {
         if let Ok(view) = self.store.view() {
-            self.policy.reconcile(peer, view.peer(peer));
+            self.policy.reconcile(peer, self.store.now(), view.state());
         }
     }
 
@@ -71,14 +75,22 @@ impl Keeper {
             return;
         }
         self.full_since = None;
-        let changes = self.policy.due(now);
-        self.append(changes, now);
+        self.change(Policy::due);
     }
 
     /// Writes everything that waits; what a full journal does not take still waits.
     pub(super) fn write_rest(&mut self) {
+        self.full_since = None;
+        self.change(Policy::rest);
+    }
+
+    fn change(&mut self, rule: impl FnOnce(&mut Policy, Time, &State) -> Vec<Change>) {
+        // It is only gone when the store is.
+        let Ok(view) = self.store.view() else { return };
         let now = self.store.now();
-        let changes = self.policy.rest(now);
+        let changes = rule(&mut self.policy, now, view.state());
+        // What is looked at has to be copied where it changes.
+        drop(view);
         self.append(changes, now);
     }
 

@@ -21,13 +21,32 @@
 //! ```
 //!
 //! # What strangers can do
-//! All adapters but [`KadStore`], which has limits of its own, go through one [`Policy`]. It holds
-//! the number of peers and addresses to the limits of a [`Config`], writes a fact again only when
-//! it changed, gathers soft facts (such as "seen again") for a minute, and writes no more records
-//! for a peer, and for all of them together, than a token bucket gives. What waits for its turn is
-//! held in memory, once, however often it is told. Nothing here blocks or syncs inside a poll:
+//! All adapters but [`KadStore`], which has limits of its own, go through one [`Policy`], and so
+//! does [`P2PRegistry`](crate::P2PRegistry). It holds the number of peers and addresses to the
+//! limits of a [`Config`], writes a fact again only when it changed, gathers soft facts (such as
+//! "seen again") for a minute, and writes no more records for a peer, for those that the store does
+//! not know yet, and for all of them together, than a token bucket gives. What waits for its turn
+//! is held in memory, once, however often it is told. Nothing here blocks or syncs inside a poll:
 //! changes are appended to the journal, whose own thread syncs them within
 //! [`sync_within`](crate::Builder::sync_within). When the journal is full they wait, too.
+//!
+//! | told or seen | what becomes of it |
+//! |---|---|
+//! | an address that nobody can dial, is too long, or names another peer | never kept |
+//! | a private address, by a peer that reaches us over the internet | not kept |
+//! | more addresses than a peer may have | the surest stay |
+//! | a new list from the peer itself (identify) | replaces its last one; what was reached stays |
+//! | an address of an older signed record of the peer | not kept (numbers are in memory only) |
+//! | three failed dials, or ten over a week where it once worked | the address goes |
+//! | not mentioned for 1 h, 24 h (the peer's own word), 30 days (reached) | the address goes |
+//! | nothing left of a peer: no address, reputation or ban | its row goes |
+//! | too many unreached peers by one informant, or in all | the oldest of them goes |
+//! | too many peers | the unreached go, the oldest first, then those of the lowest score |
+//!
+//! The last address of a peer that was reached does not age. Pinned, banned and connected peers are
+//! never evicted, and what a banned peer says is passed over. Every removal is journaled. Ages
+//! follow the wall clock, but neither backwards nor in leaps of more than ten minutes, so that a
+//! clock that is set makes nothing out of date.
 //!
 //! # Two at a time
 //! Use either [`Behaviour`] with its [`Recorder`], or [`PeerStore`]. Both on one store work, but
@@ -36,6 +55,7 @@
 mod behaviour;
 mod book;
 mod bucket;
+mod clock;
 mod config;
 mod facts;
 mod kad_config;
@@ -43,22 +63,21 @@ mod kad_mirror;
 mod kad_rows;
 mod kad_store;
 mod keeper;
-mod normal;
 mod peer_store;
 mod policy;
 mod recorder;
 mod seed;
 
+pub use super::addresses::normal_address;
 pub use behaviour::{Banned, Behaviour, Event};
+pub(super) use bucket::Buckets;
 pub use config::Config;
 pub use facts::Record;
 pub use kad_config::{KadConfig, KadCounters};
 pub use kad_mirror::{KadProvided, KadRecords};
 pub use kad_store::KadStore;
 pub use keeper::Counters;
-pub use normal::normal_address;
 pub use peer_store::{PeerStore, StoreEvent};
 pub use policy::{Fact, Note, Policy};
 pub use recorder::Recorder;
-pub(super) use seed::{Network, network};
 pub use seed::{bootstrap_candidates, seed_kad};

@@ -1,8 +1,12 @@
 //! The rules: which facts about peers become which changes, how many, and how often.
 
+mod age;
+mod fact;
+mod learn;
 mod room;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -13,50 +17,21 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::{
     Config, Counters,
-    book::{Added, Known, Source},
+    book::{Added, Informant, Known, Source},
     bucket::Bucket,
+    clock::{AgeClock, Moment, Now},
 };
-use crate::state::{Change, PeerKey, Profile, State, Time};
+use crate::{
+    registry::addresses::{Network, Scope, link_scope, network, normal_address},
+    state::{Change, Peer, PeerEntry, State, Time},
+};
 
-/// Peers chosen at once to make room, so that a flood does not cost a search each.
-const VICTIMS: usize = 64;
-/// Most peers whose waiting facts one call writes.
-const DUE_MAX: usize = 256;
+pub use fact::Fact;
+
 /// Notes that wait for somebody to take them.
 const NOTES_MAX: usize = 1024;
-
-/// One thing that a program learns of a peer.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "each variant says what its fields are for")]
-pub enum Fact<'a> {
-    /// We dialled the address and the peer was there: hard the first time, soft after.
-    Dialled { peer: &'a PeerId, address: &'a Multiaddr },
-    /// The peer dialled us: soft. Its port says nothing of where it listens.
-    Accepted { peer: &'a PeerId },
-    /// A connection ended: soft.
-    Closed { peer: &'a PeerId },
-    /// The peer did something: soft.
-    Alive { peer: &'a PeerId },
-    /// It took a ping this long to come back: kept in memory only.
-    Latency { peer: &'a PeerId, rtt: Duration },
-    /// Somebody says that the peer is there: hard at first sight.
-    Heard { peer: &'a PeerId, address: &'a Multiaddr },
-    /// The same, but a mere candidate: soft.
-    Candidate { peer: &'a PeerId, address: &'a Multiaddr },
-    /// The peer says of itself where it listens (instead of what it said before), what it runs and
-    /// what it speaks: hard where it changed.
-    Identified {
-        peer: &'a PeerId,
-        addresses: &'a [Multiaddr],
-        agent: &'a str,
-        protocols: &'a [&'a str],
-    },
-    /// Nobody answered there: counted, and after some the address goes.
-    Unreachable { peer: &'a PeerId, address: &'a Multiaddr },
-    /// Somebody else is there: hard.
-    SomebodyElse { peer: &'a PeerId, address: &'a Multiaddr },
-}
+/// Age of the last time a peer was seen at which a ping makes it seen again.
+const SEEN_BY_PING: Duration = Duration::from_secs(600);
 
 /// What a [`Policy`] changed in its book, for those who show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,34 +46,50 @@ pub enum Note {
         peer: PeerId,
         address: Multiaddr,
     },
-    /// The peer had to make room for another.
+    /// The peer had to make room for another, or nothing of use was left of it.
     PeerEvicted {
         peer: PeerId,
     },
 }
 
-/// Turns facts into [`Change`]s: limits, coalescing, token buckets, removal after failures,
-/// eviction.
+/// Turns facts into [`Change`]s: limits, coalescing, token buckets, removal after failures and with
+/// age, eviction.
 ///
 /// Plain data: it reads no clock and touches no disk, so that its rules can be tested without a
-/// swarm. It holds what it knows of each peer, and of that what the journal does not have yet.
-/// Every call that returns changes expects them to be appended, in order; what the journal refuses
-/// is given back with [`refused`](Self::refused).
+/// swarm. It holds what it knows of each peer. Each call is given the time and what the store has,
+/// and gives back the changes that make the store say what is known, as far as their turn has come.
+/// They are to be appended, in order, before the next call; what the journal refuses is given back
+/// with [`refused`](Self::refused).
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub(super) config: Config,
     local: PeerId,
+    pinned: HashSet<PeerId>,
+    clock: AgeClock,
     book: HashMap<PeerId, Known>,
+    /// The peers of the book that are not verified, by whose word they are there.
+    crowds: HashMap<Informant, HashSet<PeerId>>,
     unverified: usize,
-    connections: usize,
+    connected: HashMap<PeerId, Link>,
     budget: Bucket,
+    strangers: Bucket,
     /// Peers of which the journal lacks something.
     waiting: HashSet<PeerId>,
     /// Peers that the journal still has.
     evicted: Vec<PeerId>,
     victims: VecDeque<PeerId>,
+    swept: Moment,
     notes: Option<VecDeque<Note>>,
     pub(super) counters: Counters,
+}
+
+/// The connections to one peer.
+#[derive(Clone, Debug)]
+struct Link {
+    connections: u32,
+    /// The nearest.
+    reach: Scope,
+    network: Network,
 }
 
 impl Policy {
@@ -106,15 +97,20 @@ impl Policy {
     #[must_use]
     pub fn new(local: PeerId, config: Config) -> Self {
         Self {
+            pinned: config.pinned.iter().copied().collect(),
             config,
             local,
+            clock: AgeClock::default(),
             book: HashMap::new(),
+            crowds: HashMap::new(),
             unverified: 0,
-            connections: 0,
+            connected: HashMap::new(),
             budget: Bucket::full(),
+            strangers: Bucket::full(),
             waiting: HashSet::new(),
             evicted: Vec::new(),
             victims: VecDeque::new(),
+            swept: Moment::LONG_AGO,
             notes: None,
             counters: Counters::default(),
         }
@@ -123,30 +119,34 @@ impl Policy {
     /// A policy that knows the peers of a state. Where those are more than the limits allow it
     /// takes the best: those we reached, then those seen last. The rest stays in the store
     /// untouched.
+    ///
+    /// The store does not tell when an address was last mentioned. Those of a peer that we reached
+    /// count from when it was last seen, but stay for at least an hour; all others count from
+    /// `now`: for 24 h if the peer was ever seen, else for 1 h, by the defaults of [`Config`].
     #[must_use]
-    pub fn restored(local: PeerId, config: Config, state: &State) -> Self {
+    pub fn restored(local: PeerId, config: Config, state: &State, now: Time) -> Self {
         let mut policy = Self::new(local, config);
-        let mut rows: Vec<_> = state
-            .peers()
-            .filter_map(|(key, entry)| Some((key, entry, entry.seen.as_ref()?)))
-            .collect();
-        rows.sort_by_key(|(_, _, row)| std::cmp::Reverse((row.verified, row.last_seen)));
-        for (key, entry, row) in rows {
+        let now = policy.clock.now(now);
+        let rank = |entry: &PeerEntry| {
+            entry.seen.as_ref().map_or((false, Time::EPOCH), |row| (row.verified, row.last_seen))
+        };
+        let mut rows: Vec<_> = state.peers().collect();
+        rows.sort_by_key(|(_, entry)| std::cmp::Reverse(rank(entry)));
+        for (key, entry) in rows {
             let Some(peer) = key.to_peer_id().filter(|peer| *peer != local) else { continue };
-            let is_crowd = !row.verified && policy.unverified >= policy.config.unverified_peers;
+            let is_crowd = !rank(entry).0 && policy.unverified >= policy.config.unverified_peers;
             if is_crowd || policy.book.len() >= policy.config.peers {
                 break;
             }
-            let keep = |address: &Multiaddr| policy.normal(&peer, address);
-            let most = policy.most_addresses(row.verified);
-            let known = Known::restored(row, entry.profile.as_ref(), keep, most);
-            if known.waits() {
-                policy.waiting.insert(peer);
-            }
-            policy.unverified += usize::from(!known.verified);
-            policy.book.insert(peer, known);
+            let known = policy.restore(&peer, entry, now);
+            policy.enlist(peer, known);
         }
         policy
+    }
+
+    /// Never evicts the peer from now on, nor removes its addresses for failures or age.
+    pub fn pin(&mut self, peer: PeerId) {
+        self.pinned.insert(peer);
     }
 
     /// Keeps [`Note`]s from now on; see [`take_note`](Self::take_note).
@@ -164,6 +164,12 @@ impl Policy {
         Some(self.book.get(peer)?.addresses.iter().map(|known| &known.address))
     }
 
+    /// Of these, the addresses that the peer itself named, or at which it was reached, since the
+    /// start: fit to be passed on, as in a routing table.
+    pub fn confirmed_addresses(&self, peer: &PeerId) -> impl Iterator<Item = &Multiaddr> + use<'_> {
+        self.book.get(peer).into_iter().flat_map(Known::confirmed)
+    }
+
     /// Number of peers known.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -176,192 +182,109 @@ impl Policy {
         self.book.is_empty()
     }
 
+    /// True if this peer is known.
+    #[must_use]
+    pub fn knows(&self, peer: &PeerId) -> bool {
+        self.book.contains_key(peer)
+    }
+
     /// Moving average of the peer's ping time; forgotten at a restart.
     #[must_use]
     pub fn latency(&self, peer: &PeerId) -> Option<Duration> {
         self.book.get(peer)?.latency
     }
 
-    /// Takes in one fact and gives the changes to append now, if any.
+    /// Takes in one fact and gives the changes to append now, if any. What is told by or of a
+    /// banned peer is passed over.
     #[must_use = "the changes are to be appended"]
-    pub fn observe(&mut self, fact: Fact<'_>, now: Time) -> Vec<Change> {
-        let peer = match fact {
-            Fact::Dialled { peer, address } => self.dialled(peer, address, now),
-            Fact::Accepted { peer } => {
-                self.connections = self.connections.saturating_add(1);
-                if let Some(known) = self.meet(peer, false, now) {
-                    known.connections = known.connections.saturating_add(1);
-                    known.seen = known.seen.max(now);
-                }
-                peer
+    pub fn observe(&mut self, fact: Fact<'_>, now: Time, state: &State) -> Vec<Change> {
+        let now = self.clock.now(now);
+        let peer = fact.peer();
+        match fact {
+            Fact::Dialled { address, .. } => {
+                self.connect(peer, address);
+                self.dialled(peer, address, now, state);
             }
-            Fact::Closed { peer } => {
-                self.connections = self.connections.saturating_sub(1);
-                if let Some(known) = self.book.get_mut(peer) {
-                    known.connections = known.connections.saturating_sub(1);
-                    known.seen = known.seen.max(now);
+            Fact::Accepted { address, .. } => {
+                self.connect(peer, address);
+                let informant = Informant::Network(network(address));
+                if let Some(known) = self.meet(peer, Some(informant), now, state) {
+                    known.see(now.wall);
                 }
-                peer
             }
-            Fact::Alive { peer } => {
-                if let Some(known) = self.book.get_mut(peer) {
-                    known.seen = known.seen.max(now);
-                    known.touched = now;
+            Fact::Closed { .. } => {
+                self.disconnect(peer);
+                self.touch(peer, now, |known| known.see(now.wall));
+            }
+            Fact::Alive { .. } => self.touch(peer, now, |known| known.see(now.wall)),
+            Fact::Latency { rtt, .. } => self.touch(peer, now, |known| {
+                let old = known.latency.unwrap_or(rtt);
+                known.latency = Some((old * 7 + rtt * 3) / 10);
+                if now.moment(known.seen).is_past(SEEN_BY_PING, now.age) {
+                    known.see(now.wall);
                 }
-                peer
+            }),
+            Fact::Heard { address, .. } => self.heard(peer, address, None, true, (now, state)),
+            Fact::Candidate { address, .. } => self.heard(peer, address, None, false, (now, state)),
+            Fact::Told { address, by, .. } => {
+                self.heard(peer, address, Some(by), true, (now, state));
             }
-            Fact::Latency { peer, rtt } => {
-                if let Some(known) = self.book.get_mut(peer) {
-                    let old = known.latency.unwrap_or(rtt);
-                    known.latency = Some((old * 7 + rtt * 3) / 10);
-                }
-                return Vec::new();
-            }
-            Fact::Heard { peer, address } => self.heard(peer, address, true, now),
-            Fact::Candidate { peer, address } => self.heard(peer, address, false, now),
-            Fact::Identified { peer, addresses, agent, protocols } => {
+            Fact::Identified { addresses, agent, protocols, record, .. } => {
                 let profile = self.cut(agent, protocols);
-                self.identified(peer, addresses, profile, now)
+                self.identified(peer, addresses, record, profile, (now, state));
             }
-            Fact::Unreachable { peer, address } => self.unreachable(peer, address, now),
-            Fact::SomebodyElse { peer, address } => {
+            Fact::Unreachable { address, .. } => self.unreachable(peer, address, now, state),
+            Fact::SomebodyElse { address, .. } => {
                 if let Some(address) = self.normal(peer, address) {
-                    self.remove(peer, &address);
+                    self.remove(peer, &address, state);
                 }
-                peer
             }
-        };
-        let mut changes = self.take_evictions();
-        changes.extend(self.write(peer, now));
-        changes
-    }
-
-    /// The changes whose turn has come: soft facts after their minute, and whatever a bucket had no
-    /// token for. Call it about every [`tick`](Config::tick).
-    #[must_use = "the changes are to be appended"]
-    pub fn due(&mut self, now: Time) -> Vec<Change> {
-        let mut changes = self.take_evictions();
-        if !self.budget.is_ready(self.config.records_per_minute_total, now) {
-            return changes;
         }
-        let waiting: Vec<PeerId> = self.waiting.iter().copied().collect();
-        let mut written = 0;
-        for peer in waiting {
-            let more = self.write(&peer, now);
-            written += usize::from(!more.is_empty());
-            changes.extend(more);
-            if written >= DUE_MAX {
-                break;
-            }
+        let mut changes = self.take_evictions();
+        changes.extend(self.write(peer, now, state));
+        if self.book.get(peer).is_some_and(Known::is_hard) {
+            self.counters.coalesced = self.counters.coalesced.saturating_add(1);
         }
         changes
     }
 
-    /// Everything that waits, whatever the buckets say: for the end of the program.
-    #[must_use = "the changes are to be appended"]
-    pub fn rest(&mut self, now: Time) -> Vec<Change> {
-        let mut changes = self.take_evictions();
-        for peer in std::mem::take(&mut self.waiting) {
-            if let Some(known) = self.book.get_mut(&peer) {
-                changes.extend(known.take_changes(&peer, now));
-            }
-        }
-        changes
-    }
-
-    /// The journal had no room for these changes: they wait again.
-    pub fn refused(&mut self, changes: &[Change]) {
-        for change in changes {
-            let Some(peer) = change.peer().and_then(PeerKey::to_peer_id) else { continue };
-            if let Change::Evicted { .. } = change {
-                self.evicted.push(peer);
-            } else if let Some(known) = self.book.get_mut(&peer) {
-                known.unwrite(change);
-                self.waiting.insert(peer);
-            }
+    fn touch(&mut self, peer: &PeerId, now: Now, change: impl FnOnce(&mut Known)) {
+        if let Some(known) = self.book.get_mut(peer) {
+            known.touched = now.age;
+            change(known);
         }
     }
 
-    fn dialled<'a>(&mut self, peer: &'a PeerId, address: &Multiaddr, now: Time) -> &'a PeerId {
-        self.connections = self.connections.saturating_add(1);
-        let normal = self.normal(peer, address);
-        let most = self.config.addresses_per_peer;
-        let Some(known) = self.meet(peer, true, now) else { return peer };
-        known.connections = known.connections.saturating_add(1);
-        known.seen = known.seen.max(now);
-        let is_first = !known.verified;
-        known.verified = true;
-        if is_first {
-            known.is_hard();
+    fn harden_if(&mut self, peer: &PeerId, is_hard: bool) {
+        if let Some(known) = self.book.get_mut(peer).filter(|_| is_hard) {
+            known.harden();
         }
-        if let Some(address) = normal {
-            let added = known.add(address.clone(), Source::Proven, most);
-            known.prove(&address);
-            if !matches!(added, Added::Known | Added::Refused) {
-                known.is_hard();
-            }
-            self.note(peer, address, added);
-        }
-        self.unverified = self.unverified.saturating_sub(usize::from(is_first));
-        peer
     }
 
-    fn heard<'a>(
-        &mut self,
-        peer: &'a PeerId,
-        address: &Multiaddr,
-        is_hard: bool,
-        now: Time,
-    ) -> &'a PeerId {
-        let Some(address) = self.normal(peer, address) else { return peer };
-        let Some(known) = self.meet(peer, false, now) else { return peer };
-        let is_verified = known.verified;
-        let most = self.most_addresses(is_verified);
-        let Some(known) = self.book.get_mut(peer) else { return peer };
-        let added = known.add(address.clone(), Source::Heard, most);
-        if is_hard && !matches!(added, Added::Known | Added::Refused) {
-            known.is_hard();
-        }
-        self.note(peer, address, added);
-        peer
+    fn connect(&mut self, peer: &PeerId, address: &Multiaddr) {
+        let (reach, network) = (link_scope(address), network(address));
+        let link = self.connected.entry(*peer).or_insert(Link { connections: 0, reach, network });
+        link.connections = link.connections.saturating_add(1);
+        link.reach = link.reach.min(reach);
     }
 
-    fn identified<'a>(
-        &mut self,
-        peer: &'a PeerId,
-        addresses: &[Multiaddr],
-        profile: Profile,
-        now: Time,
-    ) -> &'a PeerId {
-        let Some(known) = self.meet(peer, false, now) else { return peer };
-        known.seen = known.seen.max(now);
-        let most = if known.verified {
-            self.config.addresses_per_peer
-        } else {
-            self.config.addresses_per_unverified_peer
-        };
-        let mut says: Vec<Multiaddr> = Vec::new();
-        // A list of thousands is not even looked through.
-        for address in addresses.iter().take(most.saturating_mul(4)) {
-            let normal = self.normal(peer, address).filter(|normal| !says.contains(normal));
-            says.extend(normal.filter(|_| says.len() < most));
+    fn disconnect(&mut self, peer: &PeerId) {
+        let Some(link) = self.connected.get_mut(peer) else { return };
+        link.connections = link.connections.saturating_sub(1);
+        if link.connections == 0 {
+            self.connected.remove(peer);
         }
-        let Some(known) = self.book.get_mut(peer) else { return peer };
-        let retracted = known.retract(&says);
-        if known.set_profile(profile) || !retracted.is_empty() {
-            known.is_hard();
-        }
-        for address in retracted {
-            self.tell(Note::AddressRemoved { peer: *peer, address });
-        }
-        for address in says {
-            let Some(known) = self.book.get_mut(peer) else { break };
-            let added = known.add(address.clone(), Source::Identify, most);
-            if !matches!(added, Added::Known | Added::Refused) {
-                known.is_hard();
-            }
-            self.note(peer, address, added);
-        }
-        peer
     }
+
+    fn normal(&self, peer: &PeerId, address: &Multiaddr) -> Option<Multiaddr> {
+        normal_address(peer, address, self.config.address_bytes)
+    }
+}
+
+fn is_banned(peer: &PeerId, now: Now, state: &State) -> bool {
+    state.ban(&peer.into()).is_some_and(|ban| ban.is_active(now.wall))
+}
+
+fn row_of(entry: Option<&PeerEntry>) -> Option<&Peer> {
+    entry?.seen.as_ref()
 }

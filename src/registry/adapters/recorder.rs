@@ -72,6 +72,25 @@ impl Recorder {
         keeper.policy.addresses(peer).into_iter().flatten().cloned().collect()
     }
 
+    /// Of these, the addresses that the peer itself named, or at which it was reached, since the
+    /// start: fit to be passed on, as in a routing table.
+    #[must_use]
+    pub fn confirmed_addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        self.keeper().policy.confirmed_addresses(peer).cloned().collect()
+    }
+
+    /// Never evicts the peer from now on, nor removes its addresses for failures or age: like
+    /// [`Config::pinned`], for peers that turn out later to be special.
+    pub fn pin(&self, peer: PeerId) {
+        self.keeper().policy.pin(peer);
+    }
+
+    /// True if the recorder knows this peer.
+    #[must_use]
+    pub fn knows(&self, peer: &PeerId) -> bool {
+        self.keeper().policy.knows(peer)
+    }
+
     /// Moving average of a peer's ping time, if pings are recorded. A restart forgets it.
     #[must_use]
     pub fn latency(&self, peer: &PeerId) -> Option<Duration> {

@@ -6,24 +6,17 @@ use chrono::{DateTime, Utc};
 use libp2p::{
     Multiaddr, PeerId,
     kad::{self, store::RecordStore},
-    multiaddr::Protocol,
 };
 
-use super::normal::normal_address;
-use crate::{View, state::PeerEntry};
+use crate::{
+    View,
+    registry::addresses::{network, normal_address},
+    state::PeerEntry,
+};
 
 /// Addresses given for one peer.
 const ADDRESSES_MAX: usize = 8;
 const ADDRESS_BYTES_MAX: usize = 256;
-
-/// The network that an address is in, as far as somebody who owns one network could own it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in crate::registry) enum Network {
-    Ip4([u8; 2]),
-    Ip6([u16; 3]),
-    Name(String),
-    Other,
-}
 
 /// At most `most` remembered peers to dial, each with up to eight addresses: peers that we reached
 /// before those that we only heard of, those seen last first, in turn from every network (/16 of
@@ -109,31 +102,4 @@ fn addresses(peer: &PeerId, entry: &PeerEntry) -> Vec<Multiaddr> {
         }
     }
     addresses
-}
-
-pub(in crate::registry) fn network(address: &Multiaddr) -> Network {
-    match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => {
-            let [a, b, ..] = ip.octets();
-            Network::Ip4([a, b])
-        }
-        Some(Protocol::Ip6(ip)) => {
-            let [a, b, c, ..] = ip.segments();
-            Network::Ip6([a, b, c])
-        }
-        Some(
-            Protocol::Dns(name)
-            | Protocol::Dns4(name)
-            | Protocol::Dns6(name)
-            | Protocol::Dnsaddr(name),
-        ) => Network::Name(domain(&name)),
-        _ => Network::Other,
-    }
-}
-
-/// The last two labels: hosts below them cost nothing.
-fn domain(name: &str) -> String {
-    let mut labels = name.trim_end_matches('.').rsplit('.');
-    let (last, before) = (labels.next().unwrap_or_default(), labels.next().unwrap_or_default());
-    format!("{before}.{last}").to_lowercase()
 }

@@ -15,15 +15,52 @@ fn round_trip(time: DateTime<Utc>) -> usize {
 
 #[test]
 fn edges_round_trip() {
-    round_trip(DateTime::<Utc>::MIN_UTC);
-    round_trip(DateTime::<Utc>::MAX_UTC);
-    round_trip(DateTime::UNIX_EPOCH);
+    for edge in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC, DateTime::UNIX_EPOCH] {
+        round_trip(edge);
+        text_round_trip(edge);
+    }
     let leap = DateTime::parse_from_rfc3339("2016-12-31T23:59:60.123456789Z").unwrap();
     round_trip(leap.to_utc());
+    text_round_trip(leap.to_utc());
     round_trip(DateTime::from_timestamp(1_483_228_799, 1_999_999_999).unwrap());
     // A leap second that follows no minute: chrono makes such on request.
     let odd = DateTime::from_timestamp(1_483_228_790, 0).unwrap();
     round_trip(odd.with_nanosecond(1_000_000_000).unwrap());
+}
+
+/// The text is what chrono's serde writes, and is read as chrono reads it.
+fn text_round_trip(time: DateTime<Utc>) {
+    let mut text = String::new();
+    Time::from(time).push_text(&mut text);
+    assert_eq!(format!("\"{text}\""), serde_json::to_string(&time).unwrap());
+    assert_eq!(Time::from_text(&text).ok().map(Time::get), text.parse::<DateTime<Utc>>().ok());
+}
+
+#[test]
+fn odd_texts_are_read_as_chrono_reads_them() {
+    for text in [
+        "2026-02-28T12:00:00Z",
+        "2026-02-29T12:00:00Z",
+        "2024-02-29T24:00:00Z",
+        "2026-02-28T12:00:60Z",
+        "2026-02-28T12:60:00Z",
+        "2026-02-28T12:00:00.Z",
+        "2026-02-28T12:00:00.1Z",
+        "2026-02-28T12:00:00.123456789Z",
+        "2026-02-28T12:00:00.1234567891Z",
+        "2026-02-28T12:00:00.12a4Z",
+        "2026-02-28T12:00:00+02:00",
+        "2026-02-28 12:00:00Z",
+        "2026-02-28t12:00:00z",
+        "+12026-02-28T12:00:00Z",
+        "-0001-02-28T12:00:00Z",
+        "2026-2-28T12:00:00Z",
+        "2026-02-28T12:00:00",
+        "",
+    ] {
+        let by_chrono = text.parse::<DateTime<Utc>>().ok();
+        assert_eq!(Time::from_text(text).ok().map(Time::get), by_chrono, "{text}");
+    }
 }
 
 #[test]
@@ -59,7 +96,8 @@ proptest! {
         whole_ms: bool,
     ) {
         let nanos = if whole_ms { nanos / 1_000_000 * 1_000_000 } else { nanos };
-        let time = DateTime::from_timestamp(seconds, 0).unwrap();
-        round_trip(time.with_nanosecond(nanos).unwrap());
+        let time = DateTime::from_timestamp(seconds, 0).unwrap().with_nanosecond(nanos).unwrap();
+        round_trip(time);
+        text_round_trip(time);
     }
 }

@@ -1,15 +1,20 @@
 //! The rules, without a swarm.
 
+mod age;
+mod room;
+mod turn;
+
 use super::*;
 use crate::{
     registry::adapters::Config,
-    state::{Effect, Limits},
+    state::{Effect, Limits, PeerKey},
 };
 
 struct World {
     policy: Policy,
     state: State,
     records: usize,
+    /// Seconds.
     clock: i64,
 }
 
@@ -24,14 +29,56 @@ impl World {
     }
 
     fn tell(&mut self, fact: Fact<'_>) {
-        let changes = self.policy.observe(fact, self.now());
+        let changes = self.policy.observe(fact, self.now(), &self.state);
         self.apply(changes);
+    }
+
+    fn hear(&mut self, peer: &PeerId, address: &Multiaddr) {
+        self.tell(Fact::Heard { peer, address });
+    }
+
+    fn accept(&mut self, peer: &PeerId, from: &Multiaddr) {
+        self.tell(Fact::Accepted { peer, address: from });
+    }
+
+    /// Dialled with success, and closed again.
+    fn reach(&mut self, peer: &PeerId, address: &Multiaddr) {
+        self.tell(Fact::Dialled { peer, address });
+        self.tell(Fact::Closed { peer });
+    }
+
+    fn fail(&mut self, peer: &PeerId, address: &Multiaddr, times: usize) {
+        for _ in 0..times {
+            self.tell(Fact::Unreachable { peer, address });
+        }
+    }
+
+    fn says(&mut self, peer: &PeerId, addresses: &[Multiaddr], agent: &str) {
+        self.says_signed(peer, addresses, agent, None);
+    }
+
+    fn says_signed(&mut self, peer: &PeerId, told: &[Multiaddr], agent: &str, record: Option<u64>) {
+        let protocols = &["/b", "/a"];
+        self.tell(Fact::Identified { peer, addresses: told, agent, protocols, record });
     }
 
     fn wait(&mut self, seconds: i64) {
         self.clock += seconds;
-        let changes = self.policy.due(self.now());
+        let changes = self.policy.due(self.now(), &self.state);
         self.apply(changes);
+    }
+
+    /// A tick every ten minutes, so that all of the time counts.
+    fn wait_hours(&mut self, hours: i64) {
+        for _ in 0..hours * 6 {
+            self.wait(600);
+        }
+    }
+
+    fn restart(&mut self, config: Config) {
+        let rest = self.policy.rest(self.now(), &self.state);
+        self.apply(rest);
+        self.policy = Policy::restored(PeerId::random(), config, &self.state, self.now());
     }
 
     /// As a store does: what changes nothing is no record.
@@ -43,9 +90,12 @@ impl World {
         self.records += usize::from(is_record);
     }
 
+    fn row(&self, peer: &PeerId) -> Option<Peer> {
+        self.state.peer(&peer.into()).and_then(|entry| entry.seen.clone())
+    }
+
     fn journaled(&self, peer: &PeerId) -> Vec<String> {
-        let row = self.state.peer(&peer.into()).and_then(|entry| entry.seen.clone());
-        let row = row.unwrap_or_default();
+        let row = self.row(peer).unwrap_or_default();
         row.addresses.iter().map(|address| address.to_string()).collect()
     }
 
@@ -53,10 +103,25 @@ impl World {
         let known = self.policy.addresses(peer);
         known.into_iter().flatten().map(ToString::to_string).collect()
     }
+
+    /// Nothing waits: the store says what is known.
+    fn is_settled(&self) -> bool {
+        self.policy.waiting.is_empty() && self.state.counts().peers == self.policy.len()
+    }
 }
 
 fn address(port: u16) -> Multiaddr {
     format!("/ip4/192.0.2.1/tcp/{port}").parse().unwrap()
+}
+
+/// In a network of its own.
+fn elsewhere(number: u16) -> Multiaddr {
+    let [a, b] = number.to_be_bytes();
+    format!("/ip6/2001:db8:{a:x}{b:02x}::1/tcp/1").parse().unwrap()
+}
+
+fn peers<const N: usize>() -> [PeerId; N] {
+    [(); N].map(|()| PeerId::random())
 }
 
 #[test]
@@ -73,159 +138,124 @@ fn one_endpoint_is_one_address_with_and_without_its_suffix() {
 }
 
 #[test]
-fn a_failure_counts_only_while_others_are_connected_and_only_the_third_removes() {
-    let mut world = World::new(Config::default());
-    let (peer, others) = (PeerId::random(), [PeerId::random(), PeerId::random()]);
-    world.tell(Fact::Heard { peer: &peer, address: &address(1) });
-    for _ in 0..100 {
-        world.tell(Fact::Unreachable { peer: &peer, address: &address(1) });
-    }
-    assert_eq!(world.in_memory(&peer).len(), 1, "an offline node forgets nobody");
-    others.iter().for_each(|peer| world.tell(Fact::Accepted { peer }));
-    world.tell(Fact::Unreachable { peer: &peer, address: &address(1) });
-    world.tell(Fact::Unreachable { peer: &peer, address: &address(1) });
-    assert_eq!(world.journaled(&peer).len(), 1);
-    world.tell(Fact::Unreachable { peer: &peer, address: &address(1) });
-    assert!(world.journaled(&peer).is_empty());
-}
-
-#[test]
-fn a_proven_address_outlives_many_failures() {
-    let mut world = World::new(Config::default());
-    let peer = PeerId::random();
-    for other in [PeerId::random(), PeerId::random()] {
-        world.tell(Fact::Accepted { peer: &other });
-    }
-    world.tell(Fact::Dialled { peer: &peer, address: &address(1) });
-    world.tell(Fact::Closed { peer: &peer });
-    for _ in 0..50 {
-        world.tell(Fact::Unreachable { peer: &peer, address: &address(1) });
-    }
-    assert_eq!(world.in_memory(&peer).len(), 1);
-    world.clock += 8 * 24 * 3600;
-    world.tell(Fact::Unreachable { peer: &peer, address: &address(1) });
-    assert!(world.in_memory(&peer).is_empty(), "not for ever");
-}
-
-#[test]
-fn floods_of_addresses_and_reconnects_stay_within_the_limits() {
-    let mut world = World::new(Config::default());
-    let peer = PeerId::random();
-    for port in 1..10_000 {
-        world.tell(Fact::Heard { peer: &peer, address: &address(port) });
-    }
-    assert_eq!(world.in_memory(&peer).len(), 16);
-    assert!(world.records <= 10, "records={}", world.records);
-    let before = world.records;
-    for _ in 0..200 {
-        world.tell(Fact::Accepted { peer: &peer });
-        world.tell(Fact::Closed { peer: &peer });
-    }
-    world.wait(30);
-    assert!(world.records <= before + 1);
-    world.wait(60);
-    assert_eq!(world.journaled(&peer).len(), 16, "what waited is written, once");
-    assert!(world.records <= before + 3, "records={}", world.records);
-}
-
-#[test]
-fn soft_facts_are_written_once_a_minute() {
-    let mut world = World::new(Config::default());
-    let peer = PeerId::random();
-    world.tell(Fact::Dialled { peer: &peer, address: &address(1) });
-    assert_eq!(world.records, 1);
-    for _ in 0..600 {
-        world.clock += 1;
-        world.tell(Fact::Alive { peer: &peer });
-    }
-    assert_eq!(world.records, 11);
-}
-
-#[test]
 fn identify_replaces_what_it_said_and_keeps_what_was_proven() {
     let mut world = World::new(Config::default());
     let peer = PeerId::random();
-    let says = |world: &mut World, addresses: &[Multiaddr], agent: &str| {
-        let protocols = &["/b", "/a"];
-        world.tell(Fact::Identified { peer: &peer, addresses, agent, protocols });
-    };
     world.tell(Fact::Dialled { peer: &peer, address: &address(1) });
-    says(&mut world, &[address(2), address(3)], "one");
-    says(&mut world, &[address(4)], "one");
+    world.says(&peer, &[address(2), address(3)], "one");
+    world.says(&peer, &[address(4)], "one");
     assert_eq!(world.journaled(&peer), [address(1), address(4)].map(|a| a.to_string()));
     let before = world.records;
-    says(&mut world, &[address(4)], "one");
+    world.says(&peer, &[address(4)], "one");
     assert_eq!(world.records, before, "nothing new, nothing written");
-    says(&mut world, &[address(4)], &"\u{e9}\u{1b}[2J".repeat(200_000));
+    world.says(&peer, &[address(4)], &"\u{e9}\u{1b}[2J".repeat(200_000));
     let entry = world.state.peer(&PeerKey::from(&peer)).unwrap();
     let profile = entry.profile.clone().unwrap();
     assert!(profile.agent.as_ref().unwrap().len() <= 256);
     assert_eq!(profile.protocols.len(), 2);
     let crowd: Vec<_> = (100..10_000).map(address).collect();
-    says(&mut world, &crowd, "one");
+    world.says(&peer, &crowd, "one");
     assert_eq!(world.in_memory(&peer).len(), 32);
     assert_eq!(world.in_memory(&peer).first(), Some(&address(1).to_string()), "proof comes first");
 }
 
 #[test]
-fn hearsay_makes_room_for_hearsay_and_never_evicts_the_proven_or_the_connected() {
-    let mut config = Config::default();
-    (config.peers, config.unverified_peers) = (100, 50);
-    let mut world = World::new(config);
-    let proven: Vec<PeerId> = (0..60).map(|_| PeerId::random()).collect();
-    for peer in &proven {
-        world.tell(Fact::Dialled { peer, address: &address(1) });
-        world.tell(Fact::Closed { peer });
-    }
-    let guest = PeerId::random();
-    world.tell(Fact::Accepted { peer: &guest });
-    for _ in 0..2_000 {
-        let peer = PeerId::random();
-        world.tell(Fact::Heard { peer: &peer, address: &address(2) });
-    }
-    world.wait(3600);
-    world.wait(3600);
-    assert!(world.policy.len() <= 100);
-    assert_eq!(world.state.counts().peers, world.policy.len(), "evictions are journaled");
-    assert!(proven.iter().all(|peer| world.policy.addresses(peer).is_some()));
-    assert!(world.policy.addresses(&guest).is_some());
-    assert!(world.policy.counters.peers_evicted > 1_900);
-}
-
-#[test]
-fn what_a_full_journal_refused_is_written_later() {
+fn who_names_nothing_of_use_takes_nothing_back() {
     let mut world = World::new(Config::default());
     let peer = PeerId::random();
-    let now = world.now();
-    let (gone, dialled) = (address(1), address(2));
-    world.tell(Fact::Heard { peer: &peer, address: &gone });
-    let mut refused = world.policy.observe(Fact::SomebodyElse { peer: &peer, address: &gone }, now);
-    refused.extend(world.policy.observe(Fact::Dialled { peer: &peer, address: &dialled }, now));
-    assert!(refused.len() >= 3, "{refused:?}");
-    world.policy.refused(&refused);
-    world.wait(1);
-    assert_eq!(world.journaled(&peer), [dialled.to_string()]);
-    assert!(world.state.peer(&PeerKey::from(&peer)).unwrap().seen.as_ref().unwrap().verified);
+    world.says(&peer, &[address(1)], "");
+    world.says(&peer, &[], "");
+    world.says(&peer, &["/ip4/0.0.0.0/tcp/0".parse().unwrap()], "");
+    assert_eq!(world.journaled(&peer), [address(1).to_string()]);
 }
 
 #[test]
-fn a_restored_policy_knows_the_best_and_mends_old_names() {
-    let mut state = State::new(Limits::default());
-    let peers: Vec<PeerId> = (0..20).map(|_| PeerId::random()).collect();
-    let mut world = World::new(Config::default());
-    for peer in &peers {
-        let addresses = vec![address(1).with_p2p(*peer).unwrap().into(), address(1).into()];
-        let change = Change::PeerSeen { peer: peer.into(), at: world.now(), addresses };
-        state.apply(&change).unwrap();
+fn private_addresses_are_kept_only_from_those_who_are_as_near() {
+    let told = ["/ip4/127.0.0.1/tcp/1", "/ip4/10.1.1.1/tcp/1", "/ip4/192.0.2.9/tcp/1"];
+    let told = told.map(|text| text.parse::<Multiaddr>().unwrap());
+    for (link, kept) in [
+        ("/ip4/127.0.0.1/tcp/50000", 3),
+        ("/memory/5", 3),
+        ("/ip4/192.168.0.7/tcp/50000", 2),
+        ("/ip4/198.51.100.7/tcp/50000", 1),
+        ("/dns/example.org/tcp/4001", 1),
+    ] {
+        let mut world = World::new(Config::default());
+        let [says, heard, relayed, other] = peers();
+        for peer in [&says, &heard] {
+            world.accept(peer, &link.parse().unwrap());
+        }
+        world.says(&says, &told, "");
+        told.iter().for_each(|address| world.hear(&heard, address));
+        for address in &told {
+            world.tell(Fact::Told { peer: &other, address, by: &says });
+        }
+        for peer in [&says, &heard, &other] {
+            assert_eq!(
+                world.in_memory(peer),
+                &told.each_ref().map(ToString::to_string)[3 - kept..]
+            );
+        }
+        let relay = format!("{link}/p2p/{}/p2p-circuit", PeerId::random());
+        world.accept(&relayed, &relay.parse().unwrap());
+        world.says(&relayed, &told, "");
+        assert_eq!(world.in_memory(&relayed).len(), 1, "behind a relay anybody may be");
     }
-    state.apply(&Change::PeerVerified { peer: peers[0].into(), verified: true }).unwrap();
-    let mut config = Config::default();
-    (config.peers, config.unverified_peers) = (10, 5);
-    world.policy = Policy::restored(PeerId::random(), config, &state);
-    world.state = state;
-    assert_eq!(world.policy.len(), 6);
-    assert_eq!(world.in_memory(&peers[0]), [address(1).to_string()]);
-    world.wait(120);
-    assert_eq!(world.journaled(&peers[0]), [address(1).to_string()], "one endpoint, one name");
-    assert_eq!(world.state.counts().peers, 20, "what is beyond the limits stays in the store");
+}
+
+#[test]
+fn what_a_banned_peer_tells_and_what_is_told_of_it_is_passed_over() {
+    let mut world = World::new(Config::default());
+    let [banned, other] = peers();
+    let at = world.now();
+    let until = (at.get() + chrono::TimeDelta::hours(1)).into();
+    let (reason, source) = ("".into(), "".into());
+    world.apply(vec![Change::Banned { peer: banned.into(), at, until, reason, source }]);
+    world.hear(&banned, &address(1));
+    world.says(&banned, &[address(1)], "agent");
+    world.tell(Fact::Told { peer: &other, address: &address(2), by: &banned });
+    assert!(world.policy.is_empty());
+    world.clock += 3600;
+    world.hear(&banned, &address(1));
+    assert!(world.policy.knows(&banned), "the ban has run out");
+}
+
+#[test]
+fn an_older_signed_record_changes_no_address() {
+    let mut world = World::new(Config::default());
+    let peer = PeerId::random();
+    world.says_signed(&peer, &[address(1)], "one", Some(7));
+    world.says_signed(&peer, &[address(2)], "two", Some(6));
+    assert_eq!(world.journaled(&peer), [address(1).to_string()]);
+    world.says_signed(&peer, &[address(3)], "two", Some(8));
+    assert_eq!(world.journaled(&peer), [address(3).to_string()]);
+    world.says(&peer, &[address(4)], "two");
+    assert_eq!(world.journaled(&peer), [address(4).to_string()], "a push carries no record");
+    world.says_signed(&peer, &[address(1)], "two", Some(7));
+    assert_eq!(world.journaled(&peer), [address(4).to_string()]);
+}
+
+#[test]
+fn only_what_was_confirmed_since_the_start_is_passed_on() {
+    let mut world = World::new(Config::default());
+    let peer = PeerId::random();
+    world.reach(&peer, &address(1));
+    world.says(&peer, &[address(2)], "");
+    world.hear(&peer, &address(3));
+    let confirmed = |world: &World| -> Vec<Multiaddr> {
+        world.policy.confirmed_addresses(&peer).cloned().collect()
+    };
+    assert_eq!(confirmed(&world), [address(1), address(2)]);
+    world.restart(Config::default());
+    assert_eq!(world.in_memory(&peer).len(), 3);
+    assert!(confirmed(&world).is_empty());
+    world.reach(&peer, &address(3));
+    assert_eq!(confirmed(&world), [address(3)]);
+    world.says(&peer, &[address(2)], "");
+    assert_eq!(confirmed(&world), [address(3), address(2)]);
+    let unverified = PeerId::random();
+    world.says(&unverified, &[address(4)], "");
+    world.restart(Config::default());
+    assert_eq!(world.in_memory(&unverified).len(), 1);
+    assert_eq!(world.policy.confirmed_addresses(&unverified).count(), 0);
 }

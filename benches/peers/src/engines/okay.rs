@@ -1,0 +1,137 @@
+//! okaywal: one entry per commit, one chunk per change, in peer-journal's encoding. It keeps no
+//! state, so for the relaxed rows a map stands beside it.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use okaywal::{Configuration, Entry, LogManager, LogVoid, WriteAheadLog};
+use peer_journal::{
+    Change,
+    state::{Limits, State, decode, encode},
+};
+
+use super::{Result, Rival};
+use crate::workload::{Op, World};
+
+pub struct Okay {
+    log: Option<WriteAheadLog>,
+    world: Arc<World>,
+    rows: Option<Mutex<HashMap<Vec<u8>, Vec<u8>>>>,
+}
+
+impl Okay {
+    pub fn open(dir: &Path, world: Arc<World>, relaxed: bool) -> Result<Self> {
+        let log = WriteAheadLog::recover(dir.join("okaywal"), LogVoid)?;
+        let rows = relaxed.then(|| {
+            let mut rows = HashMap::new();
+            for op in world.base_ops() {
+                let (mut key, mut row) = (Vec::new(), Vec::new());
+                world.row(op, &mut key, &mut row);
+                rows.insert(key, row);
+            }
+            Mutex::new(rows)
+        });
+        Ok(Self { log: Some(log), world, rows })
+    }
+}
+
+impl Rival for Okay {
+    fn commit(&self, ops: &[Op], _sync: bool) -> Result<()> {
+        let log = self.log.as_ref().ok_or("the log is closed")?;
+        if !ops.is_empty() {
+            write(log, ops.iter().map(|op| vec![self.world.change(*op)]))?;
+        }
+        if let Some(rows) = &self.rows {
+            let mut rows = rows.lock().unwrap();
+            let (mut key, mut row) = (Vec::new(), Vec::new());
+            for &op in ops {
+                self.world.row(op, &mut key, &mut row);
+                match rows.get_mut(&key) {
+                    Some(known) => known.clone_from(&row),
+                    None => drop(rows.insert(key.clone(), row.clone())),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Okay {
+    fn drop(&mut self) {
+        if let Some(log) = self.log.take() {
+            log.shutdown().expect("okaywal shuts down");
+        }
+    }
+}
+
+fn write(log: &WriteAheadLog, records: impl Iterator<Item = Vec<Change>>) -> Result<()> {
+    let mut entry = log.begin_entry()?;
+    let mut payload = Vec::new();
+    for changes in records {
+        payload.clear();
+        encode(&changes, &mut payload)?;
+        entry.write_chunk(&payload)?;
+    }
+    entry.commit()?;
+    Ok(())
+}
+
+/// Writes the records as chunks, then gives a function that reads them all back into a state.
+pub fn replay<I: Iterator<Item = Vec<Change>>>(
+    dir: &Path,
+    records: I,
+) -> Result<impl Fn() -> Result<usize> + use<I>> {
+    let dir = dir.join("okaywal");
+    let configure = |dir: &Path| {
+        // No checkpoint: all of it is to be read back.
+        Configuration::default_for(dir).checkpoint_after_bytes(u64::MAX)
+    };
+    let log = configure(&dir).open(LogVoid)?;
+    // A commit syncs, so several changes share an entry here; they are chunks of their own.
+    let mut records = records.peekable();
+    while records.peek().is_some() {
+        write(&log, records.by_ref().take(1000))?;
+    }
+    log.shutdown()?;
+    Ok(move || {
+        let state = Arc::new(Mutex::new((State::new(Limits::default()), 0)));
+        let log = configure(&dir).open(Replay(Arc::clone(&state)))?;
+        log.shutdown()?;
+        let count = state.lock().unwrap().1;
+        Ok(count)
+    })
+}
+
+struct Replay(Arc<Mutex<(State, usize)>>);
+
+impl std::fmt::Debug for Replay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Replay")
+    }
+}
+
+impl LogManager for Replay {
+    fn recover(&mut self, entry: &mut Entry<'_>) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        for chunk in entry.read_all_chunks()?.unwrap_or_default() {
+            for change in decode(&chunk) {
+                state.0.apply(&change.map_err(io::Error::other)?).map_err(io::Error::other)?;
+            }
+            state.1 += 1;
+        }
+        Ok(())
+    }
+
+    fn checkpoint_to(
+        &mut self,
+        _: okaywal::EntryId,
+        _: &mut okaywal::SegmentReader,
+        _: &WriteAheadLog,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! The batching writer thread behind which every rival is put a second time: while one commit
+//! runs, the next batch gathers. It has the limit's group commit too, so it is as lean as it gets:
+//! one lock for the queue, one for the waiters, nothing allocated per change.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    thread::{self, JoinHandle, Thread},
+    time::{Duration, Instant},
+};
+
+use crate::{engines::Rival, workload::Op};
+
+/// Relaxed changes are synced at the latest after this time, as in peer-journal.
+const SYNC_WITHIN: Duration = Duration::from_millis(100);
+/// Relaxed changes that may wait; past it the producer sleeps.
+const QUEUED_MAX: usize = 1 << 16;
+
+pub struct Group {
+    shared: Arc<Shared>,
+    committer: Thread,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    durable: AtomicU64,
+    waiters: Mutex<Vec<(u64, Waker)>>,
+    idle: AtomicBool,
+    /// The next commit is to be synced, relaxed or not.
+    demand: AtomicBool,
+    relaxed: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    ops: Vec<Op>,
+    last: u64,
+    closing: bool,
+}
+
+impl Group {
+    /// Starts the writer thread. `relaxed` commits without a sync most of the time.
+    pub fn start(rival: Arc<dyn Rival>, relaxed: bool) -> Self {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            durable: AtomicU64::new(0),
+            waiters: Mutex::default(),
+            idle: AtomicBool::new(false),
+            demand: AtomicBool::new(false),
+            relaxed,
+        });
+        let of_thread = Arc::clone(&shared);
+        let thread = thread::spawn(move || of_thread.run(rival.as_ref()));
+        Self { shared, committer: thread.thread().clone(), thread: Some(thread) }
+    }
+
+    /// Queues the change and returns its number.
+    pub fn append(&self, op: Op) -> u64 {
+        let (number, queued) = {
+            let mut queue = self.shared.queue.lock().unwrap();
+            queue.ops.push(op);
+            queue.last += 1;
+            (queue.last, queue.ops.len())
+        };
+        if self.shared.idle.load(Ordering::SeqCst) {
+            self.committer.unpark();
+        }
+        if queued > QUEUED_MAX {
+            thread::sleep(Duration::from_millis(1));
+        }
+        number
+    }
+
+    /// Queues the change and has it synced, and with it all before it.
+    pub fn append_synced(&self, op: Op) -> Durable<'_> {
+        self.shared.demand.store(true, Ordering::SeqCst);
+        let number = self.append(op);
+        self.durable(number)
+    }
+
+    /// Resolves when the change of this number is durable.
+    pub fn durable(&self, number: u64) -> Durable<'_> {
+        Durable { shared: &self.shared, number }
+    }
+}
+
+/// Ends when all that was queued is committed.
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.shared.queue.lock().unwrap().closing = true;
+        self.committer.unpark();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the writer thread");
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self, rival: &dyn Rival) {
+        let mut spare = Vec::new();
+        let mut synced = Instant::now();
+        loop {
+            let (ops, last, closing) = {
+                let mut queue = self.queue.lock().unwrap();
+                let ops = std::mem::replace(&mut queue.ops, std::mem::take(&mut spare));
+                (ops, queue.last, queue.closing)
+            };
+            if ops.is_empty() {
+                if closing {
+                    return;
+                }
+                spare = ops;
+                self.sleep();
+                continue;
+            }
+            let demanded = self.demand.swap(false, Ordering::SeqCst);
+            let sync = !self.relaxed || demanded || synced.elapsed() >= SYNC_WITHIN;
+            rival.commit(&ops, sync).expect("a commit");
+            if sync {
+                synced = Instant::now();
+                self.publish(last);
+            }
+            spare = ops;
+            spare.clear();
+        }
+    }
+
+    /// Says so first, looks again, and only then sleeps: no append is missed.
+    fn sleep(&self) {
+        self.idle.store(true, Ordering::SeqCst);
+        let is_empty = {
+            let queue = self.queue.lock().unwrap();
+            queue.ops.is_empty() && !queue.closing
+        };
+        if is_empty {
+            thread::park_timeout(SYNC_WITHIN);
+        }
+        self.idle.store(false, Ordering::SeqCst);
+    }
+
+    fn publish(&self, last: u64) {
+        self.durable.store(last, Ordering::Release);
+        let mut woken = Vec::new();
+        {
+            let mut waiters = self.waiters.lock().unwrap();
+            if waiters.iter().all(|(number, _)| *number <= last) {
+                std::mem::swap(&mut *waiters, &mut woken);
+            } else {
+                woken.extend(waiters.extract_if(.., |(number, _)| *number <= last));
+            }
+        }
+        woken.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+pub struct Durable<'a> {
+    shared: &'a Shared,
+    number: u64,
+}
+
+impl Future for Durable<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.shared.durable.load(Ordering::Acquire) >= self.number {
+            return Poll::Ready(());
+        }
+        let mut waiters = self.shared.waiters.lock().unwrap();
+        if self.shared.durable.load(Ordering::Acquire) >= self.number {
+            return Poll::Ready(());
+        }
+        waiters.push((self.number, context.waker().clone()));
+        Poll::Pending
+    }
+}

@@ -1,0 +1,112 @@
+//! The same workload side by side on peer-journal, on the bare disk, and on other storage crates:
+//! `cargo run --release --manifest-path benches/peers/Cargo.toml` prints the table as Markdown and
+//! draws the plots. `--help` lists the rows and options.
+//!
+//! Rounds are interleaved (A B C, A B C, ...), ratios are taken inside one round, and their median
+//! counts: the speed of a shared machine drifts, ratios drift less.
+
+mod args;
+mod check;
+mod engines;
+mod group;
+mod machine;
+mod ours;
+mod plot;
+mod report;
+mod rows;
+mod stats;
+mod targets;
+mod workload;
+
+use std::{path::Path, process::ExitCode, sync::Arc};
+
+use args::Args;
+use engines::Result;
+use report::Row;
+use workload::World;
+
+#[global_allocator]
+static ALLOCATOR: rows::memory::Counting = rows::memory::Counting;
+
+type Measure = fn(&Args, &Arc<World>, &Path) -> Result<Vec<Row>>;
+
+const ROWS: &[(&str, Measure)] = &[
+    ("durable", rows::durable::run),
+    ("relaxed", rows::relaxed::run),
+    ("append", rows::append::run),
+    ("replay", rows::replay::run),
+    ("open", rows::disk::open),
+    ("snapshot", rows::disk::snapshot),
+    ("compaction", rows::compaction::run),
+    ("memory", rows::memory::run),
+    ("bytes", rows::disk::bytes),
+    ("growth", rows::growth::run),
+];
+
+fn main() -> ExitCode {
+    let args = match Args::parse(std::env::args().skip(1)) {
+        Ok(args) => args,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::from(2);
+        }
+    };
+    let result = match args.words.first().map(String::as_str) {
+        Some("child") => child(&args),
+        _ => run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let unknown = |word: &&String| *word != "check" && !ROWS.iter().any(|(name, _)| name == word);
+    if let Some(word) = args.words.iter().find(unknown) {
+        return Err(format!("there is no row {word}\n{}", args::USAGE).into());
+    }
+    let dir = args.dir.join(format!("peer-journal-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    let result = match args.words.first().map(String::as_str) {
+        Some("check") => check::run(args, &dir),
+        _ => measure(args, &dir),
+    };
+    std::fs::remove_dir_all(&dir)?;
+    result
+}
+
+fn measure(args: &Args, dir: &Path) -> Result<()> {
+    let world = World::new(args.peers);
+    let mut rows = Vec::new();
+    for (name, measure) in ROWS {
+        if args.words.is_empty() || args.words.iter().any(|word| word == name) {
+            let place = dir.join(name);
+            std::fs::create_dir_all(&place)?;
+            rows.extend(measure(args, &world, &place)?);
+            std::fs::remove_dir_all(&place)?;
+        }
+    }
+    let targets = targets::judge(&rows);
+    report::write(&rows, &targets, &machine::describe(args, dir), &args.out)
+}
+
+/// One measurement in a process of its own; its numbers go to standard output.
+fn child(args: &Args) -> Result<()> {
+    let numbers = match args.words.get(1).map(String::as_str) {
+        Some("memory") => rows::memory::measure(args)?,
+        Some("fill") => rows::compaction::fill(args)?,
+        Some("stall") => rows::compaction::stall(args)?,
+        Some("peak") => rows::compaction::peak(args)?,
+        Some("growth") => rows::growth::measure(args)?,
+        Some("commits") => check::commits(args)?,
+        other => return Err(format!("there is no measurement {other:?}").into()),
+    };
+    for number in numbers {
+        println!("{number}");
+    }
+    Ok(())
+}

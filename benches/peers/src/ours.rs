@@ -1,0 +1,59 @@
+//! peer-journal in the benchmark: with its default options.
+
+use std::{path::Path, thread, time::Duration};
+
+use peer_journal::{Change, ErrorKind, P2PStatePersistence};
+
+use crate::{
+    engines::Result,
+    workload::{Op, World},
+};
+
+/// Changes of the base that share a record.
+const BASE_BATCH: usize = 500;
+
+/// Opens the store in a folder of its own, filled with the base.
+pub fn open_filled(dir: &Path, world: &World) -> Result<P2PStatePersistence> {
+    std::fs::create_dir_all(dir)?;
+    let store = open(dir)?;
+    for changes in base_records(world) {
+        append(&store, || changes.clone())?;
+    }
+    Ok(store)
+}
+
+pub fn open(dir: &Path) -> Result<P2PStatePersistence> {
+    Ok(P2PStatePersistence::open(dir.join("p2p-state.json"))?)
+}
+
+/// The changes of the base, as the records that hold them.
+pub fn base_records(world: &World) -> impl Iterator<Item = Vec<Change>> {
+    let mut pairs = world.base_changes();
+    std::iter::from_fn(move || {
+        let changes: Vec<Change> = pairs.by_ref().take(BASE_BATCH).flatten().collect();
+        (!changes.is_empty()).then_some(changes)
+    })
+}
+
+/// Appends without waiting for the disk, but for room.
+pub fn append_relaxed(store: &P2PStatePersistence, world: &World, op: Op) -> Result<()> {
+    loop {
+        match store.append(world.change(op)) {
+            Err(error) if error.kind() == ErrorKind::Full => {
+                thread::sleep(Duration::from_millis(1))
+            }
+            appended => return appended.map(drop).map_err(Into::into),
+        }
+    }
+}
+
+fn append(store: &P2PStatePersistence, changes: impl Fn() -> Vec<Change>) -> Result<()> {
+    loop {
+        match store.append_batch(changes()) {
+            Err(error) if error.kind() == ErrorKind::Full => {
+                thread::sleep(Duration::from_millis(1))
+            }
+            appended => return appended.map(drop).map_err(Into::into),
+        }
+    }
+}

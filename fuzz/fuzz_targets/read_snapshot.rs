@@ -1,0 +1,8 @@
+//! See `peer_journal::testing::fuzz::read_snapshot`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    if let Err(why) = peer_journal::testing::fuzz::read_snapshot(input) {
+        panic!("{why}");
+    }
+});
