@@ -200,11 +200,19 @@ fn exit_codes_tell_what_is_the_matter() {
     let ran = verify(&broken);
     assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("UNRECOVERABLE") && ran.out.contains("backup"), "{}", ran.out);
+    let status = fixture::run(&["status", broken.to_str().unwrap()]);
+    assert!(status.out.contains("unknown: nothing verifies"), "{}", status.out);
 
     let newer = market.folder.path().join("newer.json");
     fs::write(&newer, "{\"version\": 9}").unwrap();
     let ran = verify(&newer);
-    assert!(ran.code == 6 || ran.code == 3, "{} {}{}", ran.code, ran.out, ran.err);
+    assert_eq!((ran.code, ran.out.as_str()), (6, ""), "{}", ran.err);
+    assert!(ran.err.contains("upgrade"), "{}", ran.err);
+
+    // A file stands where the journal folder belongs: the system refuses to list it.
+    fs::write(market.folder.path().join("file.journal"), "").unwrap();
+    let ran = verify(&market.folder.path().join("file.json"));
+    assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{}", ran.err);
 }
 
 /// Each label of the recovery table has its place in the output, with the page that explains it.

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use peer_journal::{FileKind, FileReport, Holder, Proof, Quarantined, Reader, state::Counts};
+use peer_journal::{
+    FileKind, FileReport, Holder, Outcome, Proof, Quarantined, Reader, state::Counts,
+};
 use serde::Serialize;
 
 use super::{
@@ -298,7 +300,7 @@ fn snapshot(reader: &Reader, now: DateTime<Utc>) -> String {
                 show::time(snapshot.saved_at)
             )
         }
-        None if reader.store_id().is_none() => "a version 1 file".to_owned(),
+        None if reader.report().outcome == Outcome::Migrated => "a version 1 file".to_owned(),
         None => "none that can be used".to_owned(),
     }
 }
@@ -318,6 +320,9 @@ fn journal(facts: &Facts) -> String {
 
 fn at_risk(facts: &Facts) -> String {
     let proof = &facts.proof;
+    if facts.health.word == Word::Unrecoverable {
+        return "unknown: nothing verifies".to_owned();
+    }
     let is_held = facts.holder.as_ref().is_some_and(|holder| holder.is_held != Some(false));
     let memory =
         if is_held { "; what waits in the memory of the holder is not published" } else { "" };
@@ -337,7 +342,7 @@ fn at_risk(facts: &Facts) -> String {
 
 fn set_aside(quarantine: &[Quarantined], now: DateTime<Utc>) -> String {
     let Some(last) = newest(quarantine) else {
-        return "nothing: no opening found damage".to_owned();
+        return "nothing is in quarantine".to_owned();
     };
     let bytes = quarantine.iter().map(|file| file.bytes).fold(0, u64::saturating_add);
     let when = last.set_aside.map_or_else(|| "?".to_owned(), |at| show::ago(at, now));
