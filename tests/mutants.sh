@@ -27,7 +27,7 @@ prepare() {
     perl -ni -e '
         $bench = 1 if /^\[\[bench\]\]/;
         $bench = 0 if /^\[/ && !/^\[\[bench\]\]/;
-        next if $bench || /^(members|default-members|libp2p|libp2p-peer-store|libp2p-swarm-test|futures-timer|jsonschema|dns) = /;
+        next if $bench || /^(members|default-members|libp2p|libp2p-peer-store|libp2p-swarm-test|futures-timer|jsonschema|criterion|dns) = /;
         s/^default = .*/default = []/;
         s/^registry = .*/registry = []/;
         $example = 1 if /^\[\[example\]\]/;
