@@ -31,7 +31,7 @@ use crate::{
         name::prepared_name,
         segment::{Prepared, SegmentWriter},
     },
-    recovery::{self, Recovered, report::RecoveryReport},
+    recovery::{self, Base, Recovered, report::RecoveryReport},
     snapshot::{
         Meta,
         name::{VERSION_1_NAME, fallback_name},
@@ -69,8 +69,13 @@ impl Engine {
         let places = Places::new(&options.state_file);
         let lock = holder::acquire(vfs.as_ref(), &places, (options.clock)())?;
         recovery::sync_before_reading(vfs.as_ref(), &places)?;
-        let mut recovered =
-            recovery::examine(vfs.as_ref(), &places, options.limits, options.on_damage)?;
+        let mut recovered = recovery::examine(
+            vfs.as_ref(),
+            &places,
+            options.limits,
+            options.on_damage,
+            Base::Taken,
+        )?;
         refuse_absurd_numbers(&recovered, &places)?;
         let previous = recovered.repair(vfs.as_ref(), &places, (options.clock)())?;
         let store_id = match recovered.store_id {

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use super::{P2PStatePersistence, View, options::Builder};
 use crate::{
     Error, ErrorKind, Lsn, StoreId,
-    recovery::{self, OnDamage, Recovered, report::RecoveryReport},
+    recovery::{self, Base, OnDamage, Recovered, report::RecoveryReport},
     snapshot::{
         publish::{Demote, Places, Publication},
         read::{SNAPSHOT_BYTES_MAX, read_unsealed},
@@ -60,7 +60,7 @@ pub(crate) fn examine_patiently(
 ) -> Result<Recovered, Error> {
     let mut attempt = 1;
     loop {
-        let examined = recovery::examine(vfs, places, limits, OnDamage::Salvage);
+        let examined = recovery::examine(vfs, places, limits, OnDamage::Salvage, Base::Kept);
         let in_doubt = examined.as_ref().map_or_else(
             |error| error.kind() == ErrorKind::Io,
             |recovered| recovered.report.is_damaged(),

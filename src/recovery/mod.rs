@@ -72,12 +72,22 @@ pub(crate) struct Recovered {
     pub(crate) plan: Plan,
 }
 
+/// What becomes of the snapshot's state when records are replayed onto it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Base {
+    /// It becomes the recovered state, without a copy.
+    Taken,
+    /// It is kept beside it, for a reader that goes back in time.
+    Kept,
+}
+
 /// Reads what is on disk and works out the state. Changes nothing, locks nothing.
 pub(crate) fn examine(
     vfs: &dyn Vfs,
     places: &Places,
     limits: Limits,
     on_damage: OnDamage,
+    base: Base,
 ) -> Result<Recovered, Error> {
     let mut inventory = Inventory::take(vfs, places, limits)?;
     refuse_newer(&inventory)?;
@@ -92,7 +102,7 @@ pub(crate) fn examine(
                 "open it with OnDamage::Salvage to keep all that verifies, or restore a backup",
             ));
     }
-    let (mut state, mut skipped) = inventory.snapshot.take_state(limits);
+    let (mut state, mut skipped) = inventory.snapshot.state(limits, base);
     report.replayed = replay::replay(vfs, &mut inventory, &plan, &mut state, &mut skipped)?;
     inventory.forget_bytes();
     report.skipped = skipped.count;

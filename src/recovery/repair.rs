@@ -95,9 +95,9 @@ impl Repair<'_> {
         })
     }
 
-    /// Puts a fresh copy of a segment in its place. What nothing vouches for may be in the page cache
-    /// only, marked clean by a sync that failed before the process died; no sync writes it then. It
-    /// is not written again in place: that could tear what was acknowledged.
+    /// Puts a fresh copy of a segment in its place. What nothing vouches for may be in the page
+    /// cache only, marked clean by a sync that failed before the process died; no sync writes it
+    /// then. It is not written again in place: that could tear what was acknowledged.
     fn write_anew(&self, segment: &SegmentFile, end: usize) -> Result<(), Error> {
         let failed = |error| Error::io("cannot write a segment anew", &segment.path, error);
         let bytes = match read_file(self.vfs, &segment.path, SEGMENT_FILE_BYTES_MAX) {

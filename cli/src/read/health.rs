@@ -88,7 +88,8 @@ impl Health {
         let word = word(report, counts != Counts::default(), spare > 0);
         let sentence = match word {
             Word::Damaged if !report.is_damaged() => format!(
-                "everything that an opening reads verifies, up to lsn {}; {} kept as a reserve {} not",
+                "everything that an opening reads verifies, up to lsn {}; {} \
+                kept as a reserve {} not",
                 show::number(report.last_lsn.get()),
                 show::count(spare, "file"),
                 if spare == 1 { "does" } else { "do" }
@@ -172,7 +173,8 @@ fn sentence(word: Word, report: &RecoveryReport, is_held: bool) -> String {
                 }
                 (_, true) if is_held => "the bytes behind it are being written, or were cut off",
                 (_, true) => {
-                    "nothing vouches for the bytes behind it: a write that was cut off before it was \
+                    "nothing vouches for the bytes behind it: a write that \
+                    was cut off before it was \
                      acknowledged looks like this"
                 }
                 _ => "a write or sync had failed, and what it held was written again",
@@ -233,7 +235,8 @@ fn next(word: Word, report: &RecoveryReport, is_held: bool) -> String {
         Word::Damaged => {
             let page = label.map_or_else(|| PAGE.to_owned(), |finding| help(finding.verdict));
             format!(
-                "copy the files, then open the store: it keeps what verifies and sets the rest aside; \
+                "copy the files, then open the store: it keeps what verifies and sets \
+                the rest aside; \
                  read {page}"
             )
         }

@@ -278,7 +278,8 @@ fn print_damage(file: &FileReport, console: &mut Console) -> Result<(), Failure>
             (_, true) => "that nothing vouches for".to_owned(),
             (None, _) => "that verify as no record".to_owned(),
             (Some(record), _) => format!(
-                "where the record of lsn {} seems to begin: its checksum is {:08x}, that of the bytes \
+                "where the record of lsn {} seems to begin: its checksum is {:08x}, \
+                that of the bytes \
                  {:08x}",
                 show::number(record.lsn.get()),
                 record.written,

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     Error, Lsn, StoreId,
-    recovery::verdict::Verdict,
+    recovery::{Base, verdict::Verdict},
     snapshot::{
         name as snapshot_name,
         publish::Places,
@@ -59,12 +59,16 @@ impl SnapshotChoice {
         }
     }
 
-    /// The state to replay into. It is taken, not cloned: a clone would share its rows, and each
-    /// change of the replay would copy some first.
-    pub(in crate::recovery) fn take_state(&mut self, limits: Limits) -> (State, Skipped) {
+    /// The state to replay into. A clone shares its rows, so that each change of the replay copies
+    /// some first; one that is taken does not.
+    pub(in crate::recovery) fn state(&mut self, limits: Limits, base: Base) -> (State, Skipped) {
         match self {
             Self::InPlace(loaded) | Self::Fallback(loaded) | Self::Version1(loaded) => {
-                (std::mem::take(&mut loaded.state), std::mem::take(&mut loaded.skipped))
+                let skipped = std::mem::take(&mut loaded.skipped);
+                match base {
+                    Base::Taken => (std::mem::take(&mut loaded.state), skipped),
+                    Base::Kept => (loaded.state.clone(), skipped),
+                }
             }
             Self::None => (State::new(limits), Skipped::default()),
         }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Builder, Error, ErrorKind, Finding, OnDamage, P2PStatePersistence, RecoveryReport, Verdict,
     journal::name::{SegmentName, prepared_name},
-    recovery::examine,
+    recovery::{Base, examine},
     snapshot::{
         name::{VERSION_1_NAME, fallback_name, parse_fallback, temporary},
         publish::Places,
@@ -146,7 +146,7 @@ fn read_only(disk: &SimDisk) -> Result<Read, String> {
     let places = Places::new(Path::new(STATE));
     let (files, calls) = (data(disk)?, disk.calls());
     let read = || {
-        examine(disk, &places, Limits::default(), OnDamage::Salvage)
+        examine(disk, &places, Limits::default(), OnDamage::Salvage, Base::Taken)
             .map(|recovered| (recovered.state, recovered.report))
     };
     let (first, second) = (read(), read());
