@@ -51,7 +51,8 @@ pub fn run(args: &Args, world: &Arc<World>, dir: &Path) -> Result<Vec<Row>> {
         let (took, store) = timed(|| ours::open(&place));
         row.add(OURS, took);
         let replayed = usize::try_from(store?.recovery()?.replayed)?;
-        if replayed != count? || replayed < RECORDS {
+        // An opening journals what has expired, and the next one replays that too.
+        if replayed < count? || replayed < RECORDS {
             return Err(format!("{replayed} records were replayed").into());
         }
         if let Some(okaywal) = &okaywal {
