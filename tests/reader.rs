@@ -22,7 +22,7 @@ use common::{
 use peer_journal::{
     Change, Difference, Error, ErrorKind, FileKind, Journal, LogRecord, Lsn, OnDamage, Outcome,
     P2PStatePersistence, Reader, RepairAction, Verdict, diff, repair, repair_plan,
-    state::PeerKey,
+    state::{Limits, PeerKey},
     testing::{Prng, SimDisk},
 };
 
@@ -480,4 +480,21 @@ fn reading_changes_no_byte_and_needs_no_right_to_write() {
     assert!(reader.quarantine().unwrap().is_empty());
     assert!(before == made::files(&known.disk), "reading changed a file");
     assert!(builder(&known.disk).on_damage(OnDamage::Refuse).open().is_err());
+}
+
+#[test]
+fn a_repair_drops_nothing_that_a_program_with_higher_limits_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p2p-state.json");
+    let mut limits = Limits::default();
+    limits.addresses_per_peer = 4096;
+    let open = || P2PStatePersistence::builder(&path).limits(limits).open().unwrap();
+    let addresses: Vec<_> = (1..=1100).map(common::address).collect();
+    let store = open();
+    store.peer_seen(&peer(1), &addresses).unwrap().wait().unwrap();
+    drop(store);
+    let error = repair(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error:#}");
+    let kept = open().view().unwrap().peer(&peer(1)).unwrap().seen.clone().unwrap();
+    assert_eq!(kept.addresses.iter().count(), 1100);
 }

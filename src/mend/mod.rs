@@ -64,10 +64,20 @@ pub fn repair_plan(state_file: impl AsRef<Path>) -> Result<RepairPlan, Error> {
 ///
 /// # Errors
 /// [`NoStore`](crate::ErrorKind::NoStore), [`Locked`](crate::ErrorKind::Locked) while somebody has
-/// it open, `NewerVersion`, `Io` if the disk refuses.
+/// it open, `NewerVersion`, `Io` if the disk refuses. [`Limit`](crate::ErrorKind::Limit) if the
+/// store holds more than the default [`Limits`](crate::state::Limits) allow: the snapshot would
+/// drop it. Nothing is altered then.
 pub fn repair(state_file: impl AsRef<Path>) -> Result<RecoveryReport, Error> {
     // An opening would make a store where there is none.
-    Reader::open(&state_file)?;
+    let reader = Reader::open(&state_file)?;
+    if reader.report().skipped > 0 {
+        let first = reader.report().first_skipped.as_deref().unwrap_or_default();
+        let what = format!("a repair would drop what is past the default limits: {first}");
+        return Err(Error::limit(what)
+            .at(state_file.as_ref())
+            .next("open it with the program's own limits, and compact"));
+    }
+    drop(reader);
     let store = P2PStatePersistence::builder(state_file).open()?;
     let report = store.recovery()?.clone();
     store.compact_now()?;
