@@ -2,14 +2,15 @@
 //!
 //! Knows rows and JSON, but no segment and no thread. Reading order: [`document`] (the rows as
 //! people see them), [`json`] and [`write`] (state to bytes), [`read`] (bytes to state, older
-//! versions too), [`publish`] (temporary file, sync, read back, rename, sync the folder; in that
-//! order).
+//! versions too), [`own`] (the same for what this crate wrote), [`publish`] (temporary file, sync,
+//! read back, rename, sync the folder; in that order).
 //!
 //! A snapshot file is never changed in place: it is written beside the old one and renamed over it.
 
 mod document;
 mod json;
 pub(crate) mod name;
+mod own;
 pub(crate) mod publish;
 pub(crate) mod read;
 pub(crate) mod write;

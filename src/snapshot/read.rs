@@ -5,11 +5,15 @@ use std::borrow::Cow;
 use super::{
     Meta,
     document::{Document, LocationRow, PeerRow, ReputationRow},
+    own,
 };
 use crate::{
     Lsn, StoreId,
     ids::NUMBER_MAX,
-    state::{Change, GeoLocation, Limits, P2PState, Reputation, State, limits::ADDRESS_BYTES_MAX},
+    state::{
+        Change, GeoLocation, Limits, P2PState, PeerKey, Reputation, State,
+        limits::ADDRESS_BYTES_MAX,
+    },
 };
 
 /// Largest snapshot that is read into memory.
@@ -29,7 +33,7 @@ pub(crate) struct Loaded {
 }
 
 /// What a limit of the store kept out.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Skipped {
     pub(crate) count: u64,
     /// Why the first of them was kept out.
@@ -60,6 +64,14 @@ pub(crate) enum Reading {
 
 /// Reads a snapshot of any version up to the current one.
 pub(crate) fn read(bytes: &[u8], limits: Limits) -> Reading {
+    match own::read(bytes, limits) {
+        Some(loaded) => Reading::Whole(Box::new(loaded)),
+        None => read_in_general(bytes, limits),
+    }
+}
+
+/// As [`read`], for documents that need not stand as this crate writes them.
+pub(crate) fn read_in_general(bytes: &[u8], limits: Limits) -> Reading {
     let document: Document<'_> = match serde_json::from_slice(bytes) {
         Ok(document) => document,
         Err(error) => {
@@ -188,7 +200,7 @@ fn is_ours(bytes: &[u8]) -> bool {
     check_seal(&[start.as_slice(), rest].concat()).is_ok()
 }
 
-fn check_seal(bytes: &[u8]) -> Result<(), String> {
+pub(super) fn check_seal(bytes: &[u8]) -> Result<(), String> {
     let missing = || "the checksum is missing from its end".to_owned();
     let (before, end) = bytes
         .len()
@@ -218,8 +230,55 @@ fn meta(document: &Document<'_>) -> Option<Meta> {
     })
 }
 
-/// Rows become changes and go through the same `apply` as everything else, so that every limit
-/// holds here too.
+/// A state that is filled with rows: they become changes and go through the same `apply` as
+/// everything else, so that every limit holds here too.
+pub(super) struct Filling {
+    state: State,
+    skipped: Skipped,
+}
+
+impl Filling {
+    pub(super) fn of(state: State) -> Self {
+        Self { state, skipped: Skipped::default() }
+    }
+
+    pub(super) fn put(&mut self, change: Change) {
+        if let Err(error) = self.state.apply(&change) {
+            self.skipped.add(error);
+        }
+    }
+
+    /// One by one where the whole list is refused: one node too many must not cost all of them.
+    pub(super) fn put_nodes(&mut self, nodes: Vec<Box<str>>) {
+        let refused = self.state.limits().bootstrap_nodes < nodes.len()
+            || nodes.iter().any(|node| node.len() > ADDRESS_BYTES_MAX);
+        if refused {
+            nodes.into_iter().for_each(|node| self.put(Change::BootstrapAdded { node }));
+        } else if !nodes.is_empty() {
+            self.put(Change::BootstrapReplaced { nodes });
+        }
+    }
+
+    pub(super) fn put_profile(
+        &mut self,
+        peer: PeerKey,
+        verified: bool,
+        agent: Option<Box<str>>,
+        protocols: Vec<Box<str>>,
+    ) {
+        if verified {
+            self.put(Change::PeerVerified { peer: peer.clone(), verified: true });
+        }
+        if agent.is_some() || !protocols.is_empty() {
+            self.put(Change::PeerProfiled { peer, agent, protocols });
+        }
+    }
+
+    pub(super) fn loaded(self, meta: Meta) -> Loaded {
+        Loaded { state: self.state, meta, skipped: self.skipped }
+    }
+}
+
 fn load(document: Document<'_>, meta: Option<Meta>, limits: Limits) -> Loaded {
     let meta = meta.unwrap_or(Meta {
         store_id: StoreId::from_bytes([0; 16]),
@@ -227,38 +286,24 @@ fn load(document: Document<'_>, meta: Option<Meta>, limits: Limits) -> Loaded {
         segment: 0,
         saved_at: document.saved_at,
     });
-    let mut state = State::new(limits);
-    let mut skipped = Skipped::default();
-    let mut put = |change: Change| {
-        if let Err(error) = state.apply(&change) {
-            skipped.add(error);
-        }
-    };
-    document.peers.into_iter().map(peer_set).for_each(&mut put);
+    let mut filling = Filling::of(State::new(limits));
+    for row in document.peers {
+        filling.put(peer_set(row));
+    }
     for row in document.reputation {
-        put(reputation_set(row));
+        filling.put(reputation_set(row));
     }
     for row in document.dht_entries {
-        put(Change::DhtPut { key: boxed(row.key), value: row.value.0, at: row.stored_at.0 });
+        let key = boxed(row.key);
+        filling.put(Change::DhtPut { key, value: row.value.0, at: row.stored_at.0 });
     }
     for row in document.package_cache {
-        put(Change::PackageCached {
-            id: boxed(row.package_id),
-            data: row.package_data.0,
-            at: row.cached_at.0,
-        });
+        let id = boxed(row.package_id);
+        filling.put(Change::PackageCached { id, data: row.package_data.0, at: row.cached_at.0 });
     }
-    // One by one where the whole list is refused: one node too many must not cost all of them.
-    let nodes = document.bootstrap_nodes;
-    let refused = limits.bootstrap_nodes < nodes.len()
-        || nodes.iter().any(|node| node.len() > ADDRESS_BYTES_MAX);
-    if refused {
-        nodes.into_iter().map(|node| Change::BootstrapAdded { node }).for_each(&mut put);
-    } else if !nodes.is_empty() {
-        put(Change::BootstrapReplaced { nodes });
-    }
+    filling.put_nodes(document.bootstrap_nodes);
     for row in document.bans {
-        put(Change::Banned {
+        filling.put(Change::Banned {
             peer: row.peer_id.0,
             at: row.banned_at.0,
             until: row.until.0,
@@ -267,19 +312,10 @@ fn load(document: Document<'_>, meta: Option<Meta>, limits: Limits) -> Loaded {
         });
     }
     for row in document.profiles {
-        let peer = row.peer_id.0;
-        if row.verified {
-            put(Change::PeerVerified { peer: peer.clone(), verified: true });
-        }
-        if row.agent.is_some() || !row.protocols.is_empty() {
-            put(Change::PeerProfiled {
-                peer,
-                agent: row.agent.map(boxed),
-                protocols: row.protocols,
-            });
-        }
+        let agent = row.agent.map(boxed);
+        filling.put_profile(row.peer_id.0, row.verified, agent, row.protocols);
     }
-    Loaded { state, meta, skipped }
+    filling.loaded(meta)
 }
 
 fn peer_set(row: PeerRow) -> Change {

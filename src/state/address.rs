@@ -46,17 +46,7 @@ impl Address {
     /// Bytes of the text that [`Display`](fmt::Display) writes.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        match &self.0 {
-            Repr::Binary(_) => self.to_string().len(),
-            Repr::Text(text) => text.len(),
-        }
-    }
-
-    /// True if the text is longer than `bytes`; told without writing it where that is plain.
-    pub(super) fn is_longer_than(&self, bytes: usize) -> bool {
-        // No protocol takes ten times its bytes as text; the worst is `/p2p-websocket-star`: 19 to
-        // 2.
-        self.as_ref().bytes.len() > bytes / 10 && self.text_len() > bytes
+        self.as_ref().text_len()
     }
 
     /// The same address, borrowed.
@@ -121,9 +111,31 @@ pub struct AddressRef<'a> {
 }
 
 impl<'a> AddressRef<'a> {
+    /// The address with these bytes, which are a multiaddr's.
+    pub(super) const fn of_multiaddr(bytes: &'a [u8]) -> Self {
+        Self { is_text: false, bytes }
+    }
+
+    /// Appends the address as a list holds it.
+    pub(super) fn pack_into(self, packed: &mut Vec<u8>) {
+        pack(packed, self);
+    }
+
     /// Whether it is text, and its bytes.
     pub(super) const fn parts(self) -> (bool, &'a [u8]) {
         (self.is_text, self.bytes)
+    }
+
+    /// Bytes of the text that [`Display`](fmt::Display) writes.
+    pub(super) fn text_len(self) -> usize {
+        if self.is_text { self.bytes.len() } else { self.to_string().len() }
+    }
+
+    /// True if the text is longer than `bytes`; told without writing it where that is plain.
+    pub(super) fn is_longer_than(self, bytes: usize) -> bool {
+        // No protocol takes ten times its bytes as text; the worst is `/p2p-websocket-star`: 19 to
+        // 2.
+        self.bytes.len() > bytes / 10 && self.text_len() > bytes
     }
 
     /// The multiaddr, unless the text is not one.
@@ -233,6 +245,11 @@ impl AddressList {
         let kept = self.iter().filter(|address| !removed.contains(address));
         kept.for_each(|address| pack(&mut packed, address));
         (packed.len() < self.0.len()).then(|| Self::of(packed))
+    }
+
+    /// The list with these bytes, in which no address comes twice.
+    pub(super) fn of_packed(packed: &[u8]) -> Self {
+        if packed.is_empty() { Self::default() } else { Self(packed.into()) }
     }
 
     /// Only `default` is sure not to allocate for nothing.

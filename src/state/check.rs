@@ -1,6 +1,6 @@
 //! Whether the fields of a change are within the limits; asked before anything is changed.
 
-use super::{Address, Change, GeoLocation, PeerKey, limits as max};
+use super::{Address, AddressRef, Change, GeoLocation, PeerEntry, PeerKey, limits as max};
 use crate::Error;
 
 /// Checks every field that has a limit of its own.
@@ -13,7 +13,9 @@ pub(super) fn fields(change: &Change) -> Result<(), Error> {
         | Change::AddressesAdded { addresses, .. }
         | Change::AddressesReplaced { addresses, .. }
         | Change::AddressesRemoved { addresses, .. }
-        | Change::PeerSet { addresses, .. } => addresses.iter().try_for_each(address),
+        | Change::PeerSet { addresses, .. } => {
+            addresses.iter().map(Address::as_ref).try_for_each(address)
+        }
         Change::PeerProfiled { agent, protocols, .. } => profile(agent.as_deref(), protocols),
         Change::LocationSet { location, .. } => location.iter().try_for_each(place),
         Change::ReputationSet { reputation, .. } => {
@@ -48,6 +50,16 @@ pub(super) fn fields(change: &Change) -> Result<(), Error> {
     }
 }
 
+/// Checks the fields of a whole entry, but for its profile.
+pub(super) fn entry(peer: &PeerKey, entry: &PeerEntry) -> Result<(), Error> {
+    peer_id(peer)?;
+    if let Some(seen) = &entry.seen {
+        seen.addresses.iter().try_for_each(address)?;
+    }
+    let reputation = entry.reputation.iter();
+    reputation.flat_map(|row| &row.location).try_for_each(|location| place(location))
+}
+
 /// The error of one row more than a limit allows; `limit` is the field of
 /// [`Limits`](super::Limits).
 pub(super) fn full(what: &str, limit: &str, value: u64) -> Error {
@@ -59,7 +71,7 @@ fn peer_id(peer: &PeerKey) -> Result<(), Error> {
     bytes("a peer id", peer.text_len(), max::PEER_ID_BYTES_MAX)
 }
 
-fn address(address: &Address) -> Result<(), Error> {
+fn address(address: AddressRef<'_>) -> Result<(), Error> {
     if address.is_longer_than(max::ADDRESS_BYTES_MAX) {
         return bytes("an address", address.text_len(), max::ADDRESS_BYTES_MAX);
     }

@@ -7,6 +7,7 @@ mod address;
 mod apply;
 mod base58;
 mod batch;
+mod bulk;
 mod bytes;
 mod change;
 mod check;
@@ -16,6 +17,7 @@ mod difference;
 mod entry;
 mod key;
 pub mod limits;
+mod packer;
 mod plain;
 mod quick;
 mod rows;
@@ -39,6 +41,8 @@ pub(crate) use text::push_decimal;
 pub use key::PeerKey;
 
 pub use address::{Address, AddressList, AddressRef};
+
+pub(crate) use packer::AddressPacker;
 
 pub use time::Time;
 

@@ -69,6 +69,30 @@ impl<K, V> Table<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
+    /// A table of these rows, whose keys are distinct. No leaf is split or grows on the way, and
+    /// none has unused room.
+    pub(crate) fn of(rows: Vec<(K, V)>) -> Self {
+        let mut table = Self::new();
+        table.leaves = rows.len().div_ceil(LOAD);
+        table.len = rows.len();
+        let homes: Vec<usize> = rows.iter().map(|(key, _)| table.leaf_of(key)).collect();
+        let mut counts = vec![0; table.leaves];
+        for home in &homes {
+            if let Some(count) = counts.get_mut(*home) {
+                *count += 1;
+            }
+        }
+        let mut leaves: Vec<Vec<(K, V)>> = counts.into_iter().map(Vec::with_capacity).collect();
+        for (home, row) in homes.into_iter().zip(rows) {
+            if let Some(leaf) = leaves.get_mut(home) {
+                leaf.push(row);
+            }
+        }
+        let pages = in_fans(leaves.into_iter().map(Arc::new));
+        table.groups = in_fans(pages.into_iter());
+        table
+    }
+
     /// Finds a row, for [`at`](Self::at), [`at_mut`](Self::at_mut) and [`edit`](Self::edit).
     pub(crate) fn find<Q: ?Sized + Eq + Hash>(&self, key: &Q) -> Option<Slot>
     where
@@ -228,6 +252,16 @@ impl<K, V> fmt::Debug for Table<K, V> {
 
 fn pair<K, V>((key, value): &(K, V)) -> (&K, &V) {
     (key, value)
+}
+
+/// Nodes of a level, [`FAN`] in each node of the next one.
+fn in_fans<T>(nodes: impl Iterator<Item = T>) -> Vec<Arc<Vec<T>>> {
+    let mut nodes = nodes.peekable();
+    let mut fans = Vec::new();
+    while nodes.peek().is_some() {
+        fans.push(Arc::new(nodes.by_ref().take(FAN).collect()));
+    }
+    fans
 }
 
 /// Gives back the room that removed rows left.

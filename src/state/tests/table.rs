@@ -98,3 +98,20 @@ fn many_rows_and_back_to_none() {
     assert_eq!(format!("{clone:?}"), "Table(50000 rows in 6250 leaves)");
     assert_eq!(table.remove(&1), None);
 }
+
+#[test]
+fn a_table_made_of_rows_is_one_that_they_were_added_to() {
+    for count in [0, 1, 7, 8, 9, 511, 512, 513, 4096 * 8, 4096 * 8 + 1, 70_000] {
+        let rows: Vec<(u32, u32)> = (0..count).map(|key| (key, key * 2)).collect();
+        let mut made = Table::of(rows.clone());
+        let mut added = Table::new();
+        assert!(rows.iter().all(|(key, value)| added.insert(*key, *value).is_none()));
+        assert_eq!(format!("{made:?}"), format!("{added:?}"));
+        assert!((0..count).all(|key| made.get(&key) == Some(&(key * 2))), "{count}");
+        assert_eq!(made.iter().count(), rows.len());
+        let clone = made.clone();
+        assert!((count..count + 1000).all(|key| made.insert(key, key).is_none()), "{count}");
+        assert!((0..count + 1000).all(|key| made.remove(&key).is_some()), "{count}");
+        assert_eq!((made.iter().count(), clone.iter().count()), (0, rows.len()));
+    }
+}

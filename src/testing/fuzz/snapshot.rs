@@ -5,7 +5,7 @@ use crate::{
     Lsn, StoreId,
     snapshot::{
         Meta,
-        read::{Loaded, Reading, read, read_unsealed},
+        read::{Loaded, Reading, read, read_in_general, read_unsealed},
         write::write,
     },
     state::{Limits, State},
@@ -27,6 +27,7 @@ pub fn read_snapshot(input: &[u8]) -> Checked {
         Reading::Whole(loaded) => {
             let unsealed = unsealed.map_err(|why| format!("sealed, but cannot be: {why}"))?;
             ensure!(unsealed.meta == loaded.meta, "sealing it would alter its head");
+            check_general(&bytes, &loaded, limits)?;
             check_loaded(&loaded)?;
             check_tight(&bytes)?;
             Ok(1)
@@ -38,6 +39,20 @@ pub fn read_snapshot(input: &[u8]) -> Checked {
         }
         Reading::Newer(_) | Reading::Unsealed(_) | Reading::Broken(_) => Ok(0),
     }
+}
+
+/// A document that stands as this crate writes it reads the same in general.
+fn check_general(bytes: &[u8], loaded: &Loaded, limits: Limits) -> Result<(), String> {
+    let Reading::Whole(general) = read_in_general(bytes, limits) else {
+        return Err("in general it is another kind of document".to_owned());
+    };
+    ensure!(general.meta == loaded.meta, "{:?}, in general {:?}", loaded.meta, general.meta);
+    ensure!(general.skipped == loaded.skipped, "other rows are kept out in general");
+    ensure!(general.state.counts() == loaded.state.counts(), "other counts in general");
+    ensure!(general.state.value_bytes() == loaded.state.value_bytes(), "other values in general");
+    let same = fingerprint(&general.state)? == fingerprint(&loaded.state)?;
+    ensure!(same, "in general it reads as something else");
+    Ok(())
 }
 
 /// What was read is written as a snapshot that reads the same, and is written as the same bytes.
@@ -74,7 +89,11 @@ fn check_tight(bytes: &[u8]) -> Result<(), String> {
         bans: 1,
         value_bytes: 8,
     };
-    let (Reading::Whole(loaded) | Reading::Version1(loaded)) = read(bytes, tight) else {
+    let reading = read(bytes, tight);
+    if let Reading::Whole(loaded) = &reading {
+        check_general(bytes, loaded, tight)?;
+    }
+    let (Reading::Whole(loaded) | Reading::Version1(loaded)) = reading else {
         return Err("other limits make it another kind of document".to_owned());
     };
     let state = &loaded.state;
