@@ -1,10 +1,11 @@
 //! What the `peer-journal` command is made of; its binary and its tests use it, nobody else should.
 //!
 //! Reading order: `store` (where the store is), `read` (a file for each reading command), `pick`
-//! (which rows), `show` and `json` (how they look), `console` (where output goes), `failure` (exit
-//! codes).
+//! (which rows), `document` (rows as JSON, both ways), `show` and `json` (how they look),
+//! `console` (where output goes), `failure` (exit codes).
 
 pub mod console;
+pub mod document;
 pub mod failure;
 pub mod json;
 pub mod out;

@@ -5,6 +5,7 @@
 mod demo;
 mod identity;
 mod node;
+mod pages;
 mod torture;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
 };
 
 use chrono::Utc;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use peer_journal_cli::{
     console::{self, Console},
     failure::Failure,
@@ -57,6 +58,15 @@ enum Command {
         file: PathBuf,
     },
     Torture(Box<torture::Args>),
+    /// Print the completions for a shell
+    ///
+    /// For bash: `source <(peer-journal completions bash)`, or put them into
+    /// ~/.local/share/bash-completion/completions/peer-journal.
+    Completions(pages::Completions),
+    /// Print the page of the manual, or write the pages of all commands
+    ///
+    /// To read one: `peer-journal man | man -l -`.
+    Man(pages::Manual),
     #[command(hide = true)]
     DemoNode(demo::member::Args),
     #[command(hide = true)]
@@ -86,6 +96,8 @@ fn main() -> ExitCode {
         Command::Demo { kill_after } => demo::run(kill_after),
         Command::Seal { file } => seal(&file),
         Command::Torture(args) => torture::run(&args),
+        Command::Completions(args) => pages::completions(&args, &Cli::command()),
+        Command::Man(args) => pages::manual(&args, Cli::command()),
         Command::DemoNode(args) => demo::member::run(&args),
         Command::TortureChild(args) => torture::child::run(&args),
     };

@@ -12,8 +12,16 @@ use crate::failure::Failure;
 /// # Errors
 /// If standard output cannot be written for any other reason.
 pub fn line(text: fmt::Arguments<'_>) -> Result<(), Failure> {
+    bytes(format!("{text}\n").as_bytes())
+}
+
+/// Data as they are. That nobody reads them any more is no failure.
+///
+/// # Errors
+/// If standard output cannot be written for any other reason.
+pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::io("cannot write to standard output", error))

@@ -25,6 +25,8 @@ fn answers(fixture: &Fixture, verb: &str) -> Vec<Value> {
             return vec![serde_json::from_str(&text).unwrap()];
         }
         "cat" => vec![vec!["cat"], vec!["cat", "--at", "9"]],
+        "export-line" => vec![vec!["export", "-o", "jsonl"]],
+        "export" => vec![vec!["export"], vec!["export", "--kind", "ban"]],
         "bans" => vec![vec!["bans", "--json", "--all"], vec!["bans", "--json"]],
         "diff" => vec![vec!["diff", "8", "now", "--json"], vec!["diff", "8", "8", "--json"]],
         "why" => ends.iter().map(|end| vec!["why", end, "--json", "--all"]).collect(),

@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 use peer_journal::{Reader, View};
 use serde::Serialize;
 
-use super::{Exit, Source, document::Rows};
+use super::{Exit, Source};
 use crate::{
     console::Console,
+    document::{Kind, Rows},
     failure::Failure,
     json,
     pick::{self, When},
@@ -36,7 +37,8 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
         Some(at) => view_at(&reader, at, console.now)?,
         None => reader.view().clone(),
     };
-    json::document(console, "cat", &Document { lsn: view.lsn().get(), rows: Rows::of(&view) })?;
+    let rows = Rows::of(&view, Kind::ALL);
+    json::document(console, "cat", &Document { lsn: view.lsn().get(), rows })?;
     Ok(Exit::Done)
 }
 

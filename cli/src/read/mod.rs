@@ -9,7 +9,7 @@ mod cat;
 mod change;
 mod dht;
 mod diff;
-mod document;
+mod export;
 mod fields;
 pub mod health;
 mod log;
@@ -77,6 +77,10 @@ pub enum Command {
     Cat(cat::Args),
     /// Tell what is different between two states
     Diff(diff::Args),
+    /// Print what the store knows, for other programs: JSON, CSV, or a list of addresses
+    ///
+    /// `import` takes JSON back, and lists of addresses.
+    Export(export::Args),
     /// Print the JSON Schema of an answer
     Schema(schema::Args),
 }
@@ -123,6 +127,7 @@ pub fn run(command: &Command, globals: &Globals, console: &mut Console) -> Resul
         Command::Bans(args) => bans::run(args, &source, console),
         Command::Cat(args) => cat::run(args, &source, console),
         Command::Diff(args) => diff::run(args, &source, console),
+        Command::Export(args) => export::run(args, &source, console),
         Command::Schema(args) => schema::run(args, console),
     };
     let flushed = console.flush();

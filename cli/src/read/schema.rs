@@ -11,6 +11,8 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("cat", include_str!("../../../docs/schema/cat.schema.json")),
     ("dht", include_str!("../../../docs/schema/dht.schema.json")),
     ("diff", include_str!("../../../docs/schema/diff.schema.json")),
+    ("export", include_str!("../../../docs/schema/export.schema.json")),
+    ("export-line", include_str!("../../../docs/schema/export-line.schema.json")),
     ("log", include_str!("../../../docs/schema/log.schema.json")),
     ("packages", include_str!("../../../docs/schema/packages.schema.json")),
     ("peers", include_str!("../../../docs/schema/peers.schema.json")),
