@@ -23,6 +23,11 @@ impl Failure {
         Self { code: 2, text: text.into() }
     }
 
+    /// Nothing in the store verifies.
+    pub fn unrecoverable(text: impl Into<String>) -> Self {
+        Self { code: 3, text: text.into() }
+    }
+
     /// The operating system refused a call.
     #[must_use]
     pub fn io(doing: impl fmt::Display, error: io::Error) -> Self {

@@ -1,8 +1,8 @@
 //! What the `peer-journal` command is made of; its binary and its tests use it, nobody else should.
 //!
-//! Reading order: `store` (where the store is), `read` (a file for each reading command), `pick`
-//! (which rows), `document` (rows as JSON, both ways), `show` and `json` (how they look),
-//! `console` (where output goes), `failure` (exit codes).
+//! Reading order: `store` (where the store is), `read` (a file for each reading command), `write`
+//! (for each that changes a store), `pick` (which rows), `document` (rows as JSON, both ways),
+//! `show` and `json` (how they look), `console` (where output goes), `failure` (exit codes).
 
 pub mod console;
 pub mod document;
@@ -14,3 +14,4 @@ pub mod progress;
 pub mod read;
 pub mod show;
 pub mod store;
+pub mod write;

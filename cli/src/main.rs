@@ -18,7 +18,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use peer_journal_cli::{
     console::{self, Console},
     failure::Failure,
-    out, read,
+    out, read, write,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -39,6 +39,8 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Read(read::Command),
+    #[command(flatten)]
+    Write(write::Command),
     /// Run a node that remembers, until Ctrl-C or SIGTERM
     Node(Box<node::Args>),
     /// Run five nodes, kill one, cut its power, and count what three stores kept
@@ -88,7 +90,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.command.log_level(), cli.globals.color);
     let done = match cli.command {
-        Command::Read(command) => return read(&command, &cli.globals),
+        Command::Read(command) => return told(&cli.globals, |g, c| read::run(&command, g, c)),
+        Command::Write(command) => return told(&cli.globals, |g, c| write::run(&command, g, c)),
         Command::Node(args) => node::run(args.at(cli.globals.store)),
         _ if cli.globals.store.is_some() => {
             Err(Failure::usage("this command does not look at a store; leave --store out"))
@@ -110,11 +113,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// A command that reads has more than one good end.
-fn read(command: &read::Command, globals: &read::Globals) -> ExitCode {
+/// A command on a store has more than one good end.
+fn told(
+    globals: &read::Globals,
+    run: impl FnOnce(&read::Globals, &mut Console) -> Result<read::Exit, Failure>,
+) -> ExitCode {
     let now = globals.now.unwrap_or_else(Utc::now);
     let mut console = Console::of_process(globals.color, now);
-    match read::run(command, globals, &mut console) {
+    match run(globals, &mut console) {
         Ok(exit) => ExitCode::from(exit.number()),
         Err(failure) => {
             if !failure.is_quiet() {

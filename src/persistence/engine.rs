@@ -12,7 +12,7 @@ use super::{
     commit::Committer,
     compact::{CompactionStatus, Compactor, Job, Reply},
     holder,
-    options::Builder,
+    options::{Builder, no_store},
     preparer::{FIRST_SEGMENT_BYTES, Preparer},
     progress::{Progress, closed},
     queue::Queue,
@@ -31,7 +31,10 @@ use crate::{
         name::prepared_name,
         segment::{Prepared, SegmentWriter},
     },
-    recovery::{self, Base, Recovered, report::RecoveryReport},
+    recovery::{
+        self, Base, Recovered,
+        report::{Outcome, RecoveryReport},
+    },
     snapshot::{
         Meta,
         name::{VERSION_1_NAME, fallback_name},
@@ -76,6 +79,9 @@ impl Engine {
             options.on_damage,
             Base::Taken,
         )?;
+        if options.must_exist && recovered.report.outcome == Outcome::FirstRun {
+            return Err(no_store(&places));
+        }
         refuse_absurd_numbers(&recovered, &places)?;
         let previous = recovered.repair(vfs.as_ref(), &places, (options.clock)())?;
         let store_id = match recovered.store_id {

@@ -10,7 +10,7 @@ use crate::{
         publish::{Demote, Places, Publication},
         read::{SNAPSHOT_BYTES_MAX, read_unsealed},
     },
-    state::{Change, Limits, P2PState},
+    state::{Change, Limits, P2PState, State},
     vfs::{OsVfs, Vfs, read_file},
 };
 
@@ -78,6 +78,15 @@ impl P2PStatePersistence {
     /// A snapshot now, on this thread.
     pub(crate) fn compact_now(&self) -> Result<Lsn, Error> {
         self.engine()?.compact()
+    }
+
+    /// Puts the state that `derive` gives into two fresh snapshots, so that what older ones and
+    /// segments hold is not needed any more. Blocks.
+    pub(crate) fn replace_now(
+        &self,
+        derive: impl Fn(&State) -> Result<State, Error> + Send + 'static,
+    ) -> Result<Lsn, Error> {
+        self.engine()?.replace(derive)
     }
 
     /// Closes on this thread, for those who have no future to await.

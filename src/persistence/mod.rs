@@ -15,7 +15,7 @@ mod engine;
 pub(crate) mod holder;
 pub(crate) mod inspect;
 mod journaled;
-mod options;
+pub(crate) mod options;
 mod preparer;
 mod progress;
 mod queue;

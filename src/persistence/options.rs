@@ -1,7 +1,7 @@
 //! Every option of a store, its default and its reason.
 
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,10 +11,14 @@ use chrono::{DateTime, Utc};
 
 use super::P2PStatePersistence;
 use crate::{
-    Error,
+    Error, ErrorKind,
     history::History,
     journal::format::PAYLOAD_BYTES_MAX,
-    recovery::OnDamage,
+    recovery::{
+        OnDamage,
+        inventory::{file_names, is_ours},
+    },
+    snapshot::publish::Places,
     state::Limits,
     vfs::{OsVfs, Vfs},
 };
@@ -39,6 +43,7 @@ pub struct Builder {
     pub(super) history: Option<History>,
     pub(super) limits: Limits,
     pub(super) on_damage: OnDamage,
+    pub(super) must_exist: bool,
     pub(super) vfs: Arc<dyn Vfs>,
     pub(super) clock: Clock,
 }
@@ -57,6 +62,7 @@ impl Builder {
             history: None,
             limits: Limits::default(),
             on_damage: OnDamage::default(),
+            must_exist: false,
             vfs: Arc::new(OsVfs),
             clock: Arc::new(Utc::now),
         }
@@ -144,6 +150,14 @@ impl Builder {
         self
     }
 
+    /// Opens a store that is there, and makes none: without one, opening is
+    /// [`NoStore`](crate::ErrorKind::NoStore). For tools, to which a mistyped path is a mistake and
+    /// no first run.
+    pub fn must_exist(mut self) -> Self {
+        self.must_exist = true;
+        self
+    }
+
     /// Another disk than the operating system's: for tests and fault injection.
     pub fn vfs(mut self, vfs: Arc<dyn Vfs>) -> Self {
         self.vfs = vfs;
@@ -171,8 +185,8 @@ impl Builder {
     ///
     /// # Errors
     /// [`ErrorKind`](crate::ErrorKind)`::Locked` if another handle holds it, `Io` if the disk
-    /// refuses, `Corrupt` under [`OnDamage::Refuse`], `NewerVersion`, and `Invalid` for options
-    /// that cannot work.
+    /// refuses, `Corrupt` under [`OnDamage::Refuse`], `NewerVersion`, `Invalid` for options that
+    /// cannot work, and `NoStore` after [`must_exist`](Self::must_exist).
     pub fn open(self) -> Result<P2PStatePersistence, Error> {
         let store = self.open_on_first_use()?;
         store.shared().engine()?;
@@ -182,11 +196,24 @@ impl Builder {
     /// A handle that opens the store on its first use. Creates the parent folder.
     pub(super) fn open_on_first_use(self) -> Result<P2PStatePersistence, Error> {
         self.check()?;
+        if self.must_exist {
+            self.refuse_first_run()?;
+        }
         let parent = self.state_file.parent().unwrap_or(Path::new(""));
         self.vfs.create_dir_all(parent).map_err(|error| {
             Error::io("cannot create the folder of the state file", parent, error)
         })?;
         Ok(P2PStatePersistence::from_builder(self))
+    }
+
+    /// Before the folder and the lock file are made.
+    fn refuse_first_run(&self) -> Result<(), Error> {
+        let places = Places::new(&self.state_file);
+        let state_file = self.vfs.metadata(&places.state_file);
+        let is_absent = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+        let is_there = !state_file.is_err_and(is_absent)
+            || file_names(self.vfs.as_ref(), &places.journal_dir)?.iter().any(|n| is_ours(n));
+        if is_there { Ok(()) } else { Err(no_store(&places)) }
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -209,6 +236,13 @@ impl Builder {
     }
 }
 
+/// The error of whoever looks for a store where there is none.
+pub(crate) fn no_store(places: &Places) -> Error {
+    Error::new(ErrorKind::NoStore, "there is no store here")
+        .at(&places.state_file)
+        .next("name the state file of a store, such as p2p-state.json")
+}
+
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
@@ -223,6 +257,7 @@ impl fmt::Debug for Builder {
             .field("history", &self.history)
             .field("limits", &self.limits)
             .field("on_damage", &self.on_damage)
+            .field("must_exist", &self.must_exist)
             .field("vfs", &self.vfs)
             .finish_non_exhaustive()
     }

@@ -14,7 +14,8 @@ use super::{
     segment::{Entry, LogRecord, Source},
 };
 use crate::{
-    Error, ErrorKind, Lsn,
+    Error, Lsn,
+    persistence::options::no_store,
     snapshot::publish::Places,
     vfs::{OsVfs, Vfs},
 };
@@ -120,12 +121,6 @@ impl Index {
     fn is_nothing(&self) -> bool {
         self.segments.is_empty() && self.snapshots.is_empty()
     }
-}
-
-pub(super) fn no_store(places: &Places) -> Error {
-    Error::new(ErrorKind::NoStore, "there is no store here")
-        .at(&places.state_file)
-        .next("name the state file of a store, such as p2p-state.json")
 }
 
 fn bounds(range: &impl RangeBounds<Lsn>) -> RangeInclusive<Lsn> {

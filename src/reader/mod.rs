@@ -23,6 +23,7 @@ use crate::{
     persistence::{
         holder::{self, Holder},
         inspect::{ATTEMPTS, examine_patiently},
+        options::no_store,
     },
     recovery::{
         Recovered,
@@ -78,7 +79,7 @@ impl ReadOptions {
         let places = Places::new(&self.state_file);
         let recovered = examine_patiently(self.vfs.as_ref(), &places, self.limits, self.attempts)?;
         if recovered.report.outcome == Outcome::FirstRun {
-            return Err(log::no_store(&places));
+            return Err(no_store(&places));
         }
         let journal = Journal::of(self.vfs, places);
         let view = View::new(recovered.state.clone(), recovered.last_lsn);

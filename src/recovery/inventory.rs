@@ -168,7 +168,7 @@ impl Inventory {
 }
 
 /// True for the name of a file that the store writes into the journal folder and reads again.
-pub(super) fn is_ours(name: &str) -> bool {
+pub(crate) fn is_ours(name: &str) -> bool {
     SegmentName::parse(name).is_some() || snapshot_name::parse_fallback(name).is_some()
 }
 

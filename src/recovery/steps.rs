@@ -28,6 +28,9 @@ pub enum RepairAction {
     Remove,
     /// A version 1 file is taken over; the original is kept.
     Migrate,
+    /// The file is a reserve that nothing reads unless another one is damaged: it gives way to
+    /// fresh snapshots.
+    Renew,
 }
 
 impl RepairAction {
@@ -41,6 +44,7 @@ impl RepairAction {
             Self::Seal => "seal",
             Self::Remove => "remove",
             Self::Migrate => "migrate",
+            Self::Renew => "renew",
         }
     }
 }

@@ -48,6 +48,20 @@ pub struct Limits {
     pub value_bytes: u64,
 }
 
+impl Limits {
+    /// No limits but the fixed ones: for a tool that works on the store of another program, whose
+    /// limits it does not know and must not trim to its own.
+    pub const UNBOUNDED: Self = Self {
+        peers: usize::MAX,
+        addresses_per_peer: usize::MAX,
+        dht_entries: usize::MAX,
+        packages: usize::MAX,
+        bootstrap_nodes: usize::MAX,
+        bans: usize::MAX,
+        value_bytes: u64::MAX,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -6,7 +6,7 @@ mod time;
 
 pub use kind::Kinds;
 pub use peer::{PeerQuery, find_peer};
-pub use time::{When, parse_time, parse_when};
+pub use time::{When, parse_span, parse_time, parse_when};
 
 /// How many rows, and from which end.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]

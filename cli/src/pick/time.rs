@@ -58,6 +58,20 @@ pub fn parse_time(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Strin
     })
 }
 
+/// A length of time: `24h`, `1d12h`, `2 weeks`.
+///
+/// # Errors
+/// What can be given instead.
+pub fn parse_span(text: &str) -> Result<TimeDelta, String> {
+    let is_plain = |text: &&str| text.starts_with(|c: char| c.is_ascii_digit());
+    let lower = text.trim().to_ascii_lowercase();
+    Some(lower.as_str())
+        .filter(is_plain)
+        .filter(|text| !text.ends_with("ago"))
+        .and_then(span)
+        .ok_or_else(|| format!("{text:?} is no length of time; give one like 30m, 24h or 1d12h"))
+}
+
 /// A sum of numbers with units.
 fn span(text: &str) -> Option<TimeDelta> {
     let text = text.trim_end().strip_suffix("ago").unwrap_or(text).trim();

@@ -1,5 +1,6 @@
 //! `bans`: who is banned, until when, why and by whom.
 
+use chrono::DateTime;
 use peer_journal::state::{Ban, PeerKey};
 use serde::Serialize;
 
@@ -124,7 +125,9 @@ fn print(rows: &[(&PeerKey, &Ban)], wide: bool, console: &mut Console) -> Result
     ]);
     for (key, ban) in rows {
         let left = ban.until.get().signed_duration_since(console.now);
-        let left = if ban.is_active(console.now.into()) {
+        let left = if DateTime::from(ban.until) >= show::FOREVER {
+            Cell::from("no end".to_owned())
+        } else if ban.is_active(console.now.into()) {
             Cell::from(show::span(left))
         } else {
             Cell::painted(Paint::Dim, "over")

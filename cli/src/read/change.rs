@@ -11,7 +11,7 @@ use crate::{json, show};
 const ADDRESSES: usize = 2;
 
 /// What a change says, without the peer it is about. Safe to print.
-pub(super) fn describe(change: &Change) -> String {
+pub(crate) fn describe(change: &Change) -> String {
     match change {
         Change::PeerSeen { addresses, .. } if addresses.is_empty() => "seen".into(),
         Change::PeerSeen { addresses, .. } => format!("seen at {}", places(addresses)),
@@ -56,9 +56,10 @@ pub(super) fn describe(change: &Change) -> String {
         ),
         Change::ReputationRemoved { .. } => "reputation removed".into(),
         Change::Banned { at, until, reason, source, .. } => {
-            let span = until.get().signed_duration_since(at.get());
+            let span = show::ban_span((*until).into(), (*at).into());
+            let colon = if reason.is_empty() { "" } else { ": " };
             let (reason, source) = (show::text(reason), show::text(source));
-            format!("banned for {}: {reason} (by {source})", show::span(span))
+            format!("banned {span}{colon}{reason} (by {source})")
         }
         Change::Unbanned { .. } => "ban lifted".into(),
         other => describe_rest(other),
@@ -100,7 +101,7 @@ fn places(addresses: &[Address]) -> String {
 
 /// A change as JSON: its kind, and the fields that it has.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct ChangeJson {
+pub(crate) struct ChangeJson {
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_id: Option<String>,
@@ -142,7 +143,7 @@ pub(super) struct ChangeJson {
 }
 
 impl ChangeJson {
-    pub(super) fn new(change: &Change) -> Self {
+    pub(crate) fn new(change: &Change) -> Self {
         let mut json = Self {
             kind: change.kind(),
             peer_id: change.peer().map(ToString::to_string),

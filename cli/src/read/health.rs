@@ -208,7 +208,7 @@ fn damage(report: &RecoveryReport, end: &str) -> String {
 }
 
 /// `1..3, 7`.
-pub(super) fn ranges(ranges: &[LsnRange]) -> String {
+pub(crate) fn ranges(ranges: &[LsnRange]) -> String {
     show::list(ranges.iter().map(|range| {
         let (first, last) = (show::number(range.first.get()), show::number(range.last.get()));
         if first == last { first } else { format!("{first}..{last}") }

@@ -6,7 +6,7 @@
 mod bans;
 mod bootstrap;
 mod cat;
-mod change;
+pub(crate) mod change;
 mod dht;
 mod diff;
 mod export;
@@ -148,7 +148,7 @@ pub struct Form {
 
 impl Form {
     /// Lifts the limit of width if asked.
-    fn prepare(self, console: &mut Console) {
+    pub(crate) fn prepare(self, console: &mut Console) {
         if self.wide {
             console.width = None;
         }

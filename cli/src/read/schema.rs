@@ -6,18 +6,23 @@ use super::Exit;
 
 /// The schemas by the command that they are about.
 pub const SCHEMAS: &[(&str, &str)] = &[
+    ("ban", include_str!("../../../docs/schema/ban.schema.json")),
     ("bans", include_str!("../../../docs/schema/bans.schema.json")),
     ("bootstrap", include_str!("../../../docs/schema/bootstrap.schema.json")),
     ("cat", include_str!("../../../docs/schema/cat.schema.json")),
+    ("compact", include_str!("../../../docs/schema/compact.schema.json")),
     ("dht", include_str!("../../../docs/schema/dht.schema.json")),
     ("diff", include_str!("../../../docs/schema/diff.schema.json")),
     ("export", include_str!("../../../docs/schema/export.schema.json")),
     ("export-line", include_str!("../../../docs/schema/export-line.schema.json")),
+    ("forget", include_str!("../../../docs/schema/forget.schema.json")),
     ("log", include_str!("../../../docs/schema/log.schema.json")),
     ("packages", include_str!("../../../docs/schema/packages.schema.json")),
     ("peers", include_str!("../../../docs/schema/peers.schema.json")),
+    ("repair", include_str!("../../../docs/schema/repair.schema.json")),
     ("reputation", include_str!("../../../docs/schema/reputation.schema.json")),
     ("status", include_str!("../../../docs/schema/status.schema.json")),
+    ("unban", include_str!("../../../docs/schema/unban.schema.json")),
     ("verify", include_str!("../../../docs/schema/verify.schema.json")),
     ("why", include_str!("../../../docs/schema/why.schema.json")),
     ("snapshot", include_str!("../../../docs/snapshot.schema.json")),

@@ -178,7 +178,7 @@ fn verified(reader: &Reader, files: &[FileReport], health: &Health, strict: bool
 }
 
 impl LsnsJson {
-    fn new(range: &LsnRange) -> Self {
+    pub(crate) fn new(range: &LsnRange) -> Self {
         Self { first: range.first.get(), last: range.last.get(), records: range.count() }
     }
 }

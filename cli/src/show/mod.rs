@@ -151,6 +151,27 @@ pub fn span(span: TimeDelta) -> String {
     }
 }
 
+/// The end of a ban that lasts until it is lifted: the last second that has four digits of a year.
+pub const FOREVER: DateTime<Utc> = match DateTime::from_timestamp(253_402_300_799, 0) {
+    Some(time) => time,
+    None => DateTime::<Utc>::MAX_UTC,
+};
+
+/// When a ban ends: a time, or `it is lifted`.
+#[must_use]
+pub fn until(until: DateTime<Utc>) -> String {
+    if until >= FOREVER { "it is lifted".to_owned() } else { time(until) }
+}
+
+/// How long a ban holds from a time on: `for 12 h`, or `until it is lifted`.
+#[must_use]
+pub fn ban_span(until: DateTime<Utc>, from: DateTime<Utc>) -> String {
+    if until >= FOREVER {
+        return "until it is lifted".to_owned();
+    }
+    format!("for {}", span(until.signed_duration_since(from)))
+}
+
 /// A score with two digits.
 #[must_use]
 pub fn score(score: f64) -> String {

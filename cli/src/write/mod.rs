@@ -1,0 +1,62 @@
+//! The commands that change a store. Each takes the store's lock, so none works while a node runs.
+//!
+//! A file for each; opening and journaling is in `open`, what they answer in `answer`.
+
+mod answer;
+mod ban;
+mod compact;
+mod forget;
+mod open;
+mod repair;
+mod unban;
+
+use crate::{
+    console::Console,
+    failure::Failure,
+    read::{Exit, Globals, Source},
+};
+
+/// A command that changes a store.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Ban peers; the node refuses them from its next start on
+    ///
+    /// Stop the node first. The bans become one record of the journal, durable when this returns.
+    Ban(ban::Args),
+    /// Lift the bans of peers
+    ///
+    /// Stop the node first. Becomes one record of the journal, durable when this returns.
+    Unban(unban::Args),
+    /// Forget what is known of peers: addresses, profile and reputation; a ban stays
+    ///
+    /// Stop the node first. Becomes one record of the journal, durable when this returns. The
+    /// records before it still tell of the peers.
+    Forget(forget::Args),
+    /// Write a snapshot now, and delete what it makes superfluous
+    ///
+    /// Stop the node first; a running node does the same by itself once a minute.
+    Compact(compact::Args),
+    /// Show what it takes to mend a damaged store; do it with --apply
+    ///
+    /// The plan takes no lock and writes nothing. Damaged bytes are never thrown away: they go to
+    /// the folder `quarantine`. Starting the node mends the same.
+    Repair(repair::Args),
+}
+
+/// Runs a command. What it prints is handed on when it returns.
+///
+/// # Errors
+/// Why it could not do its work.
+pub fn run(command: &Command, globals: &Globals, console: &mut Console) -> Result<Exit, Failure> {
+    let source = Source::new(globals.store.clone());
+    let done = match command {
+        Command::Ban(args) => ban::run(args, &source, console),
+        Command::Unban(args) => unban::run(args, &source, console),
+        Command::Forget(args) => forget::run(args, &source, console),
+        Command::Compact(args) => compact::run(args, &source, console),
+        Command::Repair(args) => repair::run(args, &source, console),
+    };
+    let flushed = console.flush();
+    let exit = done?;
+    flushed.map(|()| exit)
+}
