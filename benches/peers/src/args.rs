@@ -6,8 +6,8 @@ pub const USAGE: &str = "usage: peer-journal-bench-peers [ROW ...] [OPTION ...]
        peer-journal-bench-peers check        prove with strace that every rival syncs
 
 Rows (default: all of them, in this order):
-  durable     every change durable before it counts: 1, 64 and 1024 tasks
-  relaxed     1 and 2 producers that do not wait
+  durable     every change durable before it counts: durable-1, durable-64, durable-1024 tasks
+  relaxed     producers that do not wait: relaxed-1, relaxed-2
   append      the append call itself
   replay      1,000,000 records into 100,000 peers
   open        100,000 peers from the snapshot; 1,000 peers
@@ -74,6 +74,15 @@ impl Args {
             return Err("--rounds and --peers must be at least 1".to_owned());
         }
         Ok(args)
+    }
+
+    /// True if a row of this name is asked for, or one of those that it stands for.
+    pub fn asks_for(&self, name: &str) -> bool {
+        let is_part = |whole: &str, part: &str| {
+            part.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        let asked = |word: &String| is_part(word, name) || is_part(name, word);
+        self.words.is_empty() || self.words.iter().any(asked)
     }
 
     /// True if the rival is to take part.

@@ -80,7 +80,7 @@ pub fn commits(args: &Args) -> Result<Vec<f64>> {
     let rival = engines::open(name, &args.dir, &Arc::clone(&world), false)?;
     for _ in 0..COMMITS {
         say(BEGIN)?;
-        rival.commit(&[world.op()], true)?;
+        rival.commit(&world.ready_ops(1), true)?;
         say(END)?;
     }
     Ok(Vec::new())

@@ -65,8 +65,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let unknown = |word: &&String| *word != "check" && !ROWS.iter().any(|(name, _)| name == word);
-    if let Some(word) = args.words.iter().find(unknown) {
+    let known = |word: &String| {
+        let row = word.trim_end_matches(|end: char| end == '-' || end.is_ascii_digit());
+        word == "check" || ROWS.iter().any(|(name, _)| *name == row)
+    };
+    if let Some(word) = args.words.iter().find(|word| !known(word)) {
         return Err(format!("there is no row {word}\n{}", args::USAGE).into());
     }
     let dir = args.dir.join(format!("peer-journal-bench-{}", std::process::id()));
@@ -84,7 +87,7 @@ fn measure(args: &Args, dir: &Path) -> Result<()> {
     let mut rows = Vec::new();
     let mut failed = Ok(());
     for (name, measure) in ROWS {
-        if args.words.is_empty() || args.words.iter().any(|word| word == name) {
+        if args.asks_for(name) {
             let place = dir.join(name);
             std::fs::create_dir_all(&place)?;
             match measure(args, &world, &place) {

@@ -1,13 +1,17 @@
 //! peer-journal in the benchmark: with its default options.
 
-use std::{path::Path, thread, time::Duration};
+use std::{
+    path::Path,
+    pin::pin,
+    sync::Mutex,
+    task::{Context, Poll, Waker},
+    thread,
+    time::Duration,
+};
 
 use peer_journal::{Change, ErrorKind, P2PStatePersistence};
 
-use crate::{
-    engines::Result,
-    workload::{Op, World},
-};
+use crate::{engines::Result, workload::World};
 
 /// Changes of the base that share a record.
 const BASE_BATCH: usize = 500;
@@ -35,14 +39,29 @@ pub fn base_records(world: &World) -> impl Iterator<Item = Vec<Change>> {
     })
 }
 
+/// As many changes from the workload.
+pub fn changes(world: &World, count: usize) -> Vec<Change> {
+    (0..count).map(|_| world.change(world.op())).collect()
+}
+
+/// A change that was made ahead of time, for one of many threads to take.
+pub type Slot = Mutex<Option<Change>>;
+
+pub fn slot(world: &World) -> Slot {
+    Mutex::new(Some(world.change(world.op())))
+}
+
+pub fn take(slot: &Slot) -> Option<Change> {
+    slot.lock().unwrap().take()
+}
+
 /// Appends without waiting for the disk, but for room.
-pub fn append_relaxed(store: &P2PStatePersistence, world: &World, op: Op) -> Result<()> {
+pub fn append_relaxed(store: &P2PStatePersistence, change: Change) -> Result<()> {
+    let mut appended = pin!(store.append_async(change));
     loop {
-        match store.append(world.change(op)) {
-            Err(error) if error.kind() == ErrorKind::Full => {
-                thread::sleep(Duration::from_millis(1))
-            }
-            appended => return appended.map(drop).map_err(Into::into),
+        match appended.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(ack) => return ack.map(drop).map_err(Into::into),
+            Poll::Pending => thread::sleep(Duration::from_millis(1)),
         }
     }
 }

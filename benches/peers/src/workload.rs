@@ -1,9 +1,12 @@
 //! The workload: 100,000 peers with three addresses and a reputation each; then 70 % reputation
 //! updates on zipf-chosen peers, 25 % peer seen, 5 % DHT and cache entries.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use chrono::DateTime;
@@ -38,9 +41,17 @@ pub struct Op {
     pub index: u32,
     /// Different for every change, and growing.
     pub number: u64,
+    /// Where [`World::ready`] put its key and its row.
+    start: usize,
+    key: usize,
+    row: usize,
 }
 
 impl Op {
+    fn new(kind: Kind, index: u32, number: u64) -> Self {
+        Self { kind, index, number, start: 0, key: 0, row: 0 }
+    }
+
     pub fn at_ms(self) -> i64 {
         START_MS + i64::try_from(self.number).unwrap_or(0)
     }
@@ -67,13 +78,14 @@ pub struct World {
     pub peers: Vec<PeerForms>,
     draws: Vec<u32>,
     next: AtomicU64,
+    rows: RwLock<Vec<u8>>,
 }
 
 impl World {
     pub fn new(peers: usize) -> Arc<Self> {
         let peers: Vec<PeerForms> = (0..peers as u64).map(peer).collect();
         let draws = zipf(peers.len(), DRAWS);
-        Arc::new(Self { peers, draws, next: AtomicU64::new(1) })
+        Arc::new(Self { peers, draws, next: AtomicU64::new(1), rows: RwLock::default() })
     }
 
     /// The next change.
@@ -87,7 +99,7 @@ impl World {
             950..975 => (Kind::Dht, drawn % DHT_KEYS),
             _ => (Kind::Package, drawn % PACKAGES),
         };
-        Op { kind, index, number }
+        Op::new(kind, index, number)
     }
 
     /// The next reputation update.
@@ -127,9 +139,34 @@ impl World {
         }
     }
 
-    /// Key and whole new row, for engines that keep rows under keys. They are spared the read of
-    /// the old row that a real program would need.
-    pub fn row(&self, op: Op, key: &mut Vec<u8>, row: &mut Vec<u8>) {
+    /// Makes key and whole new row of each change ahead of time, for engines that keep rows under
+    /// keys. They are spared the making of it, and the read of the old row that a real program
+    /// would need. What was ready before is gone.
+    pub fn ready(&self, ops: impl Iterator<Item = Op>) -> Vec<Op> {
+        let mut rows = self.rows.write().unwrap();
+        rows.clear();
+        let (mut key, mut row) = (Vec::new(), Vec::new());
+        ops.map(|op| {
+            self.row(op, &mut key, &mut row);
+            let ready = Op { start: rows.len(), key: key.len(), row: row.len(), ..op };
+            rows.extend_from_slice(&key);
+            rows.extend_from_slice(&row);
+            ready
+        })
+        .collect()
+    }
+
+    /// As many changes from the workload, ready.
+    pub fn ready_ops(&self, count: usize) -> Vec<Op> {
+        self.ready((0..count).map(|_| self.op()))
+    }
+
+    /// The keys and rows that are ready.
+    pub fn rows(&self) -> Rows<'_> {
+        Rows(self.rows.read().unwrap())
+    }
+
+    fn row(&self, op: Op, key: &mut Vec<u8>, row: &mut Vec<u8>) {
         key.clear();
         row.clear();
         row.extend_from_slice(&op.at_ms().to_le_bytes());
@@ -165,7 +202,7 @@ impl World {
         (0..count).flat_map(move |index| {
             [Kind::Seen, Kind::Reputation].map(|kind| {
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
-                Op { kind, index, number }
+                Op::new(kind, index, number)
             })
         })
     }
@@ -207,6 +244,41 @@ impl World {
             });
         }
         state
+    }
+}
+
+/// See [`World::ready`].
+pub struct Rows<'a>(RwLockReadGuard<'a, Vec<u8>>);
+
+impl Rows<'_> {
+    pub fn key(&self, op: &Op) -> &[u8] {
+        self.bytes(op.start..op.start + op.key)
+    }
+
+    pub fn row(&self, op: &Op) -> &[u8] {
+        self.bytes(op.start + op.key..op.start + op.key + op.row)
+    }
+
+    fn bytes(&self, range: Range<usize>) -> &[u8] {
+        debug_assert!(!range.is_empty(), "the change was not made ready");
+        &self.0[range]
+    }
+}
+
+/// Changes that were made before the clock ran, for whoever asks next.
+pub struct Pool<T> {
+    items: Vec<T>,
+    next: AtomicUsize,
+}
+
+impl<T> Pool<T> {
+    pub fn new(items: Vec<T>) -> Self {
+        Self { items, next: AtomicUsize::new(0) }
+    }
+
+    /// The next one; `None` when they are used up.
+    pub fn next(&self) -> Option<&T> {
+        self.items.get(self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 

@@ -23,18 +23,17 @@ impl Fjall {
 
 impl Rival for Fjall {
     fn commit(&self, ops: &[Op], sync: bool) -> Result<()> {
-        let (mut key, mut row) = (Vec::new(), Vec::new());
+        let rows = self.world.rows();
         if let [op] = ops {
-            self.world.row(*op, &mut key, &mut row);
-            self.rows.insert(&*key, &*row)?;
+            self.rows.insert(rows.key(op), rows.row(op))?;
         } else if !ops.is_empty() {
             let mut batch = self.database.batch();
-            for &op in ops {
-                self.world.row(op, &mut key, &mut row);
-                batch.insert(&self.rows, &*key, &*row);
+            for op in ops {
+                batch.insert(&self.rows, rows.key(op), rows.row(op));
             }
             batch.commit()?;
         }
+        drop(rows);
         if sync {
             self.database.persist(PersistMode::SyncData)?;
         }

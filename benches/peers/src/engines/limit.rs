@@ -21,7 +21,7 @@ pub struct RawFile {
 }
 
 impl RawFile {
-    pub fn open(dir: &Path, _relaxed: bool) -> Result<Self> {
+    pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join("limit.wal");
         let file = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
         let zeros = vec![0; 1 << 20];

@@ -43,11 +43,11 @@ impl Lmdb {
 impl Rival for Lmdb {
     fn commit(&self, ops: &[Op], sync: bool) -> Result<()> {
         let mut transaction = self.env.write_txn()?;
-        let (mut key, mut row) = (Vec::new(), Vec::new());
-        for &op in ops {
-            self.world.row(op, &mut key, &mut row);
-            self.rows.put(&mut transaction, &key, &row)?;
+        let rows = self.world.rows();
+        for op in ops {
+            self.rows.put(&mut transaction, rows.key(op), rows.row(op))?;
         }
+        drop(rows);
         transaction.commit()?;
         if sync && self.relaxed {
             self.env.force_sync()?;

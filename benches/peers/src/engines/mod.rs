@@ -53,13 +53,13 @@ pub fn open(name: &str, dir: &Path, world: &Arc<World>, relaxed: bool) -> Result
     std::fs::create_dir_all(dir)?;
     let world = Arc::clone(world);
     let rival: Arc<dyn Rival> = match name {
-        LIMIT => Arc::new(RawFile::open(dir, relaxed)?),
+        LIMIT => Arc::new(RawFile::open(dir)?),
         "SQLite FULL" if relaxed => Arc::new(Sqlite::open(dir, world.clone(), Mode::Both)?),
         "SQLite FULL" => Arc::new(Sqlite::open(dir, world.clone(), Mode::Full)?),
         "SQLite NORMAL" => Arc::new(Sqlite::open(dir, world.clone(), Mode::Normal)?),
         "redb" => Arc::new(redb::Redb::open(dir, world.clone())?),
         "fjall" => Arc::new(fjall::Fjall::open(dir, world.clone())?),
-        "okaywal" => Arc::new(okay::Okay::open(dir, world.clone(), relaxed)?),
+        "okaywal" => Arc::new(okay::Okay::open(dir, world.clone())?),
         "raft-engine" => Arc::new(Raft::open(dir, world.clone())?),
         "LMDB" => Arc::new(lmdb::Lmdb::open(dir, world.clone(), relaxed)?),
         "old design" => Arc::new(old::Old::open(dir, world.clone())?),
@@ -67,7 +67,7 @@ pub fn open(name: &str, dir: &Path, world: &Arc<World>, relaxed: bool) -> Result
     };
     let keeps_rows = !matches!(name, LIMIT | "okaywal" | "old design");
     if keeps_rows {
-        let ops: Vec<_> = world.base_ops().collect();
+        let ops = world.ready(world.base_ops());
         let (last, before) = ops.split_last().ok_or("a world without peers")?;
         for piece in before.chunks(10_000) {
             rival.commit(piece, false)?;

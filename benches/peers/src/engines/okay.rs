@@ -1,5 +1,5 @@
-//! okaywal: one entry per commit, one chunk per change, in peer-journal's encoding. It keeps no
-//! state, so for the relaxed rows a map stands beside it.
+//! okaywal: one entry per commit, one chunk per change, which is the key and the row. It keeps no
+//! state, so a map stands beside it, as in any program that wants to read what it wrote.
 
 use std::{
     collections::HashMap,
@@ -20,40 +20,43 @@ use crate::workload::{Op, World};
 pub struct Okay {
     log: Option<WriteAheadLog>,
     world: Arc<World>,
-    rows: Option<Mutex<HashMap<Vec<u8>, Vec<u8>>>>,
+    rows: Mutex<HashMap<Box<[u8]>, Vec<u8>>>,
 }
 
 impl Okay {
-    pub fn open(dir: &Path, world: Arc<World>, relaxed: bool) -> Result<Self> {
+    pub fn open(dir: &Path, world: Arc<World>) -> Result<Self> {
         let log = WriteAheadLog::recover(dir.join("okaywal"), LogVoid)?;
-        let rows = relaxed.then(|| {
-            let mut rows = HashMap::new();
-            for op in world.base_ops() {
-                let (mut key, mut row) = (Vec::new(), Vec::new());
-                world.row(op, &mut key, &mut row);
-                rows.insert(key, row);
-            }
-            Mutex::new(rows)
-        });
-        Ok(Self { log: Some(log), world, rows })
+        let base = world.ready(world.base_ops());
+        let rows = {
+            let rows = world.rows();
+            base.iter().map(|op| (rows.key(op).into(), rows.row(op).into())).collect()
+        };
+        Ok(Self { log: Some(log), world, rows: Mutex::new(rows) })
     }
 }
 
 impl Rival for Okay {
     fn commit(&self, ops: &[Op], _sync: bool) -> Result<()> {
         let log = self.log.as_ref().ok_or("the log is closed")?;
-        if !ops.is_empty() {
-            write(log, ops.iter().map(|op| vec![self.world.change(*op)]))?;
+        let ready = self.world.rows();
+        let mut entry = log.begin_entry()?;
+        let mut payload = Vec::new();
+        for op in ops {
+            payload.clear();
+            payload.extend_from_slice(ready.key(op));
+            payload.extend_from_slice(ready.row(op));
+            entry.write_chunk(&payload)?;
         }
-        if let Some(rows) = &self.rows {
-            let mut rows = rows.lock().unwrap();
-            let (mut key, mut row) = (Vec::new(), Vec::new());
-            for &op in ops {
-                self.world.row(op, &mut key, &mut row);
-                match rows.get_mut(&key) {
-                    Some(known) => known.clone_from(&row),
-                    None => drop(rows.insert(key.clone(), row.clone())),
+        entry.commit()?;
+        let mut rows = self.rows.lock().unwrap();
+        for op in ops {
+            let (key, row) = (ready.key(op), ready.row(op));
+            match rows.get_mut(key) {
+                Some(known) => {
+                    known.clear();
+                    known.extend_from_slice(row);
                 }
+                None => drop(rows.insert(key.into(), row.into())),
             }
         }
         Ok(())

@@ -26,11 +26,11 @@ impl Rival for Raft {
             return Ok(self.engine.sync()?);
         }
         let mut batch = LogBatch::with_capacity(ops.len());
-        for &op in ops {
-            let (mut key, mut row) = (Vec::new(), Vec::new());
-            self.world.row(op, &mut key, &mut row);
-            batch.put(GROUP, key, row)?;
+        let rows = self.world.rows();
+        for op in ops {
+            batch.put(GROUP, rows.key(op).to_vec(), rows.row(op).to_vec())?;
         }
+        drop(rows);
         self.engine.write(&mut batch, sync)?;
         Ok(())
     }

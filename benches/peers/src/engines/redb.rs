@@ -26,10 +26,9 @@ impl Rival for Redb {
         transaction.set_durability(if sync { Durability::Immediate } else { Durability::None })?;
         {
             let mut table = transaction.open_table(ROWS)?;
-            let (mut key, mut row) = (Vec::new(), Vec::new());
-            for &op in ops {
-                self.world.row(op, &mut key, &mut row);
-                table.insert(key.as_slice(), row.as_slice())?;
+            let rows = self.world.rows();
+            for op in ops {
+                table.insert(rows.key(op), rows.row(op))?;
             }
         }
         transaction.commit()?;

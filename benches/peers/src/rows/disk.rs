@@ -111,7 +111,7 @@ pub fn bytes(_: &Args, world: &Arc<World>, dir: &Path) -> Result<Vec<Row>> {
     runtime.block_on(store.sync())?;
     let before = store.status()?.journal_bytes;
     for _ in 0..CHANGES {
-        ours::append_relaxed(&store, world, world.reputation_op())?;
+        ours::append_relaxed(&store, world.change(world.reputation_op()))?;
     }
     runtime.block_on(store.sync())?;
     let written = store.status()?.journal_bytes - before;

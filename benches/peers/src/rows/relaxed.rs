@@ -3,7 +3,7 @@
 
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{Arc, Barrier},
     thread,
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     args::Args,
-    engines::{self, OURS, Result},
+    engines::{self, LIMIT, OURS, Result},
     group::Group,
     ours,
     report::Row,
@@ -21,9 +21,11 @@ use crate::{
 };
 
 const PRODUCERS: [usize; 2] = [1, 2];
-const RIVALS: &[&str] = &["SQLite FULL", "redb", "fjall", "okaywal", "raft-engine", "LMDB"];
+const RIVALS: &[&str] = &[LIMIT, "SQLite FULL", "redb", "fjall", "okaywal", "raft-engine", "LMDB"];
 /// Appends between two looks at the clock.
 const BURST: usize = 64;
+/// Changes that are made for each second; nobody is so fast.
+const MOST: f64 = 4_000_000.0;
 
 enum Contestant {
     Ours(P2PStatePersistence),
@@ -40,11 +42,16 @@ pub fn run(args: &Args, world: &Arc<World>, dir: &Path) -> Result<Vec<Row>> {
     for name in RIVALS.iter().filter(|name| args.wants(name)) {
         let place = dir.join(format!("relaxed-{}", name.replace(' ', "-")));
         let group = Group::start(engines::open(name, &place, world, true)?, true);
-        let name = name.trim_end_matches(" FULL");
-        contestants.push((format!("{name}, batched"), Contestant::Batched(group)));
+        let title = match *name {
+            LIMIT => LIMIT.to_owned(),
+            name => format!("{}, batched", name.trim_end_matches(" FULL")),
+        };
+        contestants.push((title, Contestant::Batched(group)));
     }
     let runtime = Runtime::new()?;
-    let mut rows: Vec<Row> = PRODUCERS
+    let wanted = |producers: &usize| args.asks_for(&format!("relaxed-{producers}"));
+    let producers: Vec<usize> = PRODUCERS.into_iter().filter(wanted).collect();
+    let mut rows: Vec<Row> = producers
         .iter()
         .map(|producers| {
             let plural = if *producers == 1 { "" } else { "s" };
@@ -53,7 +60,7 @@ pub fn run(args: &Args, world: &Arc<World>, dir: &Path) -> Result<Vec<Row>> {
         })
         .collect();
     for _ in 0..args.rounds {
-        for (row, producers) in rows.iter_mut().zip(PRODUCERS) {
+        for (row, &producers) in rows.iter_mut().zip(&producers) {
             for (name, contestant) in &contestants {
                 let rate = measure(contestant, world, producers, args.time, &runtime)?;
                 row.add(name, rate);
@@ -64,12 +71,14 @@ pub fn run(args: &Args, world: &Arc<World>, dir: &Path) -> Result<Vec<Row>> {
         row.note(
             "Rivals behind the batching writer thread, synced at least every 100 ms (okaywal at \
              every batch, since it knows nothing else; a map stands beside it, since it keeps no \
-             state).",
+             state). The limit writes as many bytes and keeps no state.",
         );
     }
     Ok(rows)
 }
 
+/// Changes per second, until the time is over or the changes are used up that were made before the
+/// clock ran.
 fn measure(
     contestant: &Contestant,
     world: &World,
@@ -77,30 +86,65 @@ fn measure(
     time: Duration,
     runtime: &Runtime,
 ) -> Result<f64> {
-    let started = Instant::now();
-    let produce = || -> Result<usize> {
-        let mut count = 0;
-        while started.elapsed() < time {
-            for _ in 0..BURST {
-                match contestant {
-                    Contestant::Ours(store) => ours::append_relaxed(store, world, world.op())?,
-                    Contestant::Batched(group) => drop(group.append(world.op())),
-                }
-            }
-            count += BURST;
-        }
-        Ok(count)
+    let count = (MOST * time.as_secs_f64()) as usize;
+    let ready = match contestant {
+        Contestant::Ours(_) => Vec::new(),
+        // One more, which is synced at the end.
+        Contestant::Batched(_) => world.ready_ops(count + 1),
     };
-    let counts = thread::scope(|scope| {
-        let threads: Vec<_> = (0..producers).map(|_| scope.spawn(produce)).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("a producer"))
-            .collect::<Result<Vec<usize>>>()
-    })?;
+    let (last, ready) = ready.split_last().unzip();
+    let share = count / producers;
+    let mut shares = ready.unwrap_or_default().chunks(share.max(1));
+    let start = Barrier::new(producers + 1);
+    let (counts, started) = thread::scope(|scope| {
+        let start = &start;
+        let threads: Vec<_> = (0..producers)
+            .map(|_| match contestant {
+                Contestant::Ours(store) => scope.spawn(move || -> Result<usize> {
+                    // Made by the thread that appends it, as in any program.
+                    let changes = ours::changes(world, share);
+                    start.wait();
+                    produce(changes, time, |change| ours::append_relaxed(store, change))
+                }),
+                Contestant::Batched(group) => {
+                    let ops = shares.next().unwrap_or_default();
+                    scope.spawn(move || {
+                        start.wait();
+                        produce(ops, time, |op| {
+                            group.append(*op);
+                            Ok(())
+                        })
+                    })
+                }
+            })
+            .collect();
+        start.wait();
+        let started = Instant::now();
+        let joined = threads.into_iter().map(|thread| thread.join().expect("a producer"));
+        (joined.collect::<Result<Vec<usize>>>(), started)
+    });
     match contestant {
         Contestant::Ours(store) => drop(runtime.block_on(store.sync())?),
-        Contestant::Batched(group) => runtime.block_on(group.append_synced(world.op())),
+        Contestant::Batched(group) => {
+            runtime.block_on(group.append_synced(*last.ok_or("no change is ready")?));
+        }
     }
-    Ok(counts.iter().sum::<usize>() as f64 / started.elapsed().as_secs_f64())
+    Ok(counts?.iter().sum::<usize>() as f64 / started.elapsed().as_secs_f64())
+}
+
+fn produce<T>(
+    items: impl IntoIterator<Item = T>,
+    time: Duration,
+    mut append: impl FnMut(T) -> Result<()>,
+) -> Result<usize> {
+    let started = Instant::now();
+    let mut count = 0;
+    for item in items {
+        append(item)?;
+        count += 1;
+        if count % BURST == 0 && started.elapsed() >= time {
+            break;
+        }
+    }
+    Ok(count)
 }

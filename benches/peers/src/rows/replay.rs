@@ -28,7 +28,7 @@ pub fn run(args: &Args, world: &Arc<World>, dir: &Path) -> Result<Vec<Row>> {
     }
     let store = ours::open_filled(&place, world)?;
     for op in &ops {
-        ours::append_relaxed(&store, world, *op)?;
+        ours::append_relaxed(&store, world.change(*op))?;
     }
     drop(store);
     let segments = segments(&place)?;
@@ -39,7 +39,7 @@ pub fn run(args: &Args, world: &Arc<World>, dir: &Path) -> Result<Vec<Row>> {
     };
     if args.wants("raft-engine") {
         let store = engines::Raft::open(&raft, Arc::clone(world))?;
-        for op in world.base_ops().chain(ops.iter().copied()) {
+        for op in world.ready(world.base_ops().chain(ops.iter().copied())) {
             store.commit(&[op], false)?;
         }
         store.commit(&[], true)?;
