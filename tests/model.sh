@@ -111,7 +111,7 @@ mutant rotation-without-demand src/persistence/queue.rs \
     'drop(inner);
         Ok(pinned)'
 mutant demand-does-not-ring src/persistence/progress.rs \
-    'if !self.demand.swap(true, Ordering::AcqRel) {
+    'if !self.is_demanded() && !self.demand.swap(true, Ordering::AcqRel) {
             self.ring();
         }' \
     'self.demand.store(true, Ordering::Release);'

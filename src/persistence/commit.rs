@@ -7,9 +7,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    batch::Batch,
     preparer::Preparer,
     progress::Progress,
-    queue::{Batch, Queue, RotateReply, Work},
+    queue::{Queue, RotateReply, Work},
     sync::{mpsc, thread},
 };
 use crate::{

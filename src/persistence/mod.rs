@@ -8,6 +8,7 @@
 //! where threads and locks come from.
 
 mod auto_save;
+mod batch;
 mod changes;
 mod commit;
 mod compact;

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, thread::Thread};
+use super::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, lock_short, thread::Thread};
 use crate::{Error, ErrorKind, Lsn};
 
 /// What the commit thread tells everybody else.
@@ -160,7 +160,8 @@ impl Progress {
 
     /// Asks for a sync without delay.
     pub(super) fn demand(&self) {
-        if !self.demand.swap(true, Ordering::AcqRel) {
+        // Looked at first: where many wait it is set nearly always, and a look shares the line.
+        if !self.is_demanded() && !self.demand.swap(true, Ordering::AcqRel) {
             self.ring();
         }
     }
@@ -188,7 +189,7 @@ impl Progress {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_short(&self.waiting)
     }
 }
 

@@ -1,14 +1,11 @@
 //! The state, and the batch that gathers what the commit thread writes next, under one short lock.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{cell::Cell, collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
+    batch::Batch,
     progress::{Ack, Progress, closed},
-    sync::{Instant, Mutex, MutexGuard, mpsc, thread},
+    sync::{Instant, Mutex, MutexGuard, lock_short, mpsc, thread},
 };
 use crate::{
     Error, ErrorKind, Lsn,
@@ -19,57 +16,12 @@ use crate::{
 /// Times that a large difference is worked out without the lock.
 const DERIVE_ATTEMPTS: u32 = 3;
 
-/// Payloads that travel together, each behind its length.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    bytes: Vec<u8>,
-    first: Lsn,
-    count: u64,
-}
+/// A payload's buffer that a thread keeps; a larger one gives its memory back.
+const PAYLOAD_BYTES_KEPT: usize = 64 << 10;
 
-impl Batch {
-    fn push(&mut self, lsn: Lsn, payload: &[u8]) {
-        if self.count == 0 {
-            self.first = lsn;
-        }
-        let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        self.bytes.extend_from_slice(&len.to_le_bytes());
-        self.bytes.extend_from_slice(payload);
-        self.count = self.count.saturating_add(1);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    pub(super) fn count(&self) -> u64 {
-        self.count
-    }
-
-    pub(super) fn last_lsn(&self) -> Lsn {
-        Lsn::new(self.first.get().saturating_add(self.count).saturating_sub(1))
-    }
-
-    /// Bytes that the records take on disk.
-    pub(super) fn framed_bytes(&self) -> usize {
-        let headers = usize::try_from(self.count).unwrap_or(usize::MAX);
-        let payloads = self.bytes.len().saturating_sub(headers.saturating_mul(4));
-        payloads.saturating_add(headers.saturating_mul(RECORD_HEADER_BYTES))
-    }
-
-    /// The payloads with their numbers, in order.
-    pub(super) fn payloads(&self) -> impl Iterator<Item = (Lsn, &[u8])> {
-        let mut rest = self.bytes.as_slice();
-        let mut lsn = self.first.previous();
-        std::iter::from_fn(move || {
-            let (len, behind) = rest.split_first_chunk::<4>()?;
-            let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
-            let (payload, behind) = behind.split_at_checked(len)?;
-            rest = behind;
-            lsn = lsn.next();
-            Some((lsn, payload))
-        })
-    }
+thread_local! {
+    /// Where a change is encoded before the lock is taken, so that no append allocates for it.
+    static PAYLOAD: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Told when the segment that held everything up to a pinned LSN is sealed.
@@ -134,8 +86,18 @@ impl Queue {
 
     /// Checks, numbers, applies and queues the changes as one record: all of them or none.
     pub(super) fn append(&self, changes: &[Change]) -> Result<Ack, Error> {
-        let mut payload = Vec::with_capacity(128);
-        state::encode(changes, &mut payload)?;
+        // A thread that is about to end has no buffer any more.
+        let mut payload = PAYLOAD.try_with(Cell::take).unwrap_or_default();
+        let ack = self.encode_and_append(changes, &mut payload);
+        if payload.capacity() <= PAYLOAD_BYTES_KEPT {
+            payload.clear();
+            PAYLOAD.try_with(|kept| kept.set(payload)).ok();
+        }
+        ack
+    }
+
+    fn encode_and_append(&self, changes: &[Change], payload: &mut Vec<u8>) -> Result<Ack, Error> {
+        state::encode(changes, payload)?;
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(Error::limit(format!(
                 "the changes are too large for one record: bytes={}, limit={PAYLOAD_BYTES_MAX}",
@@ -143,7 +105,7 @@ impl Queue {
             ))
             .next("append them in several batches"));
         }
-        self.append_encoded(self.lock(), changes, &payload)
+        self.append_encoded(self.lock(), changes, payload)
     }
 
     /// Appends what `derive` makes of the current state; nothing comes in between. `None` if that
@@ -355,9 +317,8 @@ impl Queue {
         let mut inner = self.lock();
         inner.unsynced_bytes = inner.unsynced_bytes.saturating_sub(batch.framed_bytes());
         // A huge batch gives its memory back.
-        if inner.spare.is_none() && batch.bytes.capacity() <= 4 << 20 {
-            batch.bytes.clear();
-            batch.count = 0;
+        if inner.spare.is_none() && batch.capacity() <= 4 << 20 {
+            batch.clear();
             inner.spare = Some(batch);
         }
     }
@@ -372,7 +333,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_short(&self.inner)
     }
 }
 

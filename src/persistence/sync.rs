@@ -4,6 +4,8 @@
 //! The feature `model` exists in the package of that check only, never in this one.
 
 #[cfg(not(feature = "model"))]
+use std::sync::{PoisonError, TryLockError};
+#[cfg(not(feature = "model"))]
 pub(super) use std::{
     sync::{
         Condvar, Mutex, MutexGuard,
@@ -15,7 +17,7 @@ pub(super) use std::{
 };
 
 #[cfg(feature = "model")]
-pub(super) use model::{Instant, thread};
+pub(super) use model::{Instant, lock_short, thread};
 #[cfg(feature = "model")]
 pub(super) use shuttle::sync::{
     Condvar, Mutex, MutexGuard,
@@ -23,10 +25,45 @@ pub(super) use shuttle::sync::{
     mpsc,
 };
 
+/// Tries that are a few nanoseconds apart at first and up to half a microsecond later: some
+/// microseconds in all.
+#[cfg(not(feature = "model"))]
+const TRIES: u32 = 16;
+#[cfg(not(feature = "model"))]
+const PAUSES_MAX: u32 = 16;
+
+/// Takes a lock that is never held for long, by trying again and again before it sleeps.
+///
+/// The standard mutex sleeps at once where another thread does already, and whoever holds it then
+/// pays for waking that one: two threads that append without a pause would do little else.
+#[cfg(not(feature = "model"))]
+pub(super) fn lock_short<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    let mut pauses: u32 = 1;
+    for _ in 0..TRIES {
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        for _ in 0..pauses {
+            std::hint::spin_loop();
+        }
+        pauses = pauses.saturating_mul(2).min(PAUSES_MAX);
+    }
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What the checker does not have: time. It passes only while somebody sleeps.
 #[cfg(feature = "model")]
 mod model {
-    use std::{cell::Cell, time::Duration};
+    use std::{cell::Cell, sync::PoisonError, time::Duration};
+
+    use super::{Mutex, MutexGuard};
+
+    /// A try is no event of its own to the checker, and would only make schedules longer.
+    pub(in crate::persistence) fn lock_short<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     std::thread_local! {
         /// All threads of one schedule share one thread of the operating system.
