@@ -13,11 +13,14 @@ cd "$(dirname "$0")/.."
 tree=target/mutants/tree
 build=$PWD/target/mutants/build
 # The first red one ends a mutant: quick ones, and those that catch most, come first.
-suites=(regressions recovery_cases faults lessons crash corruption bad_input lib kill)
+suites=(regressions recovery_cases faults folder_syncs lessons crash corruption bad_input lib kill wakers)
+# What caught each mutant the last time all of them were run: that suite is tried first.
+last_table=tests/mutants.txt
 seconds_per_suite=${PEER_JOURNAL_MUTANT_SECONDS:-600}
 wanted=" $* "
 caught=0
 missed=()
+table=
 
 # The package alone: no workspace member, no libp2p, no example or bench that would need it.
 prepare() {
@@ -54,9 +57,10 @@ TOML
 
 # Runs the suites up to the first red one. Prints what it was, or nothing.
 first_red() {
-    local log=$1 suite target status
+    local log=$1 first suite target status
+    first=$(sed -nE "s/^$2 +([a-z_]+):.*/\\1/p" "$last_table" 2>/dev/null)
     : >"$log"
-    for suite in "${suites[@]}"; do
+    for suite in $first "${suites[@]}"; do
         target=(--test "$suite")
         [[ $suite == lib ]] && target=(--lib)
         status=0
@@ -75,6 +79,12 @@ first_red() {
     done
 }
 
+# A line of the table.
+say() {
+    printf '%-36s %s\n' "$1" "$2"
+    table+=$(printf '%-36s %s' "$1" "$2")$'\n'
+}
+
 mutant() {
     local name=$1 file=$2 old=$3 new=$4 by
     if [[ $# -ne 4 ]]; then
@@ -89,7 +99,7 @@ mutant() {
         my $count = s/\Q$ENV{OLD}\E/$ENV{NEW}/;
         die "text not found in $ARGV\n" unless $count;
     ' "$tree/$file"
-    by=$(first_red "target/mutants/$name.log")
+    by=$(first_red "target/mutants/$name.log" "$name")
     case $by in
     "" | "does not build")
         missed+=("$name")
@@ -97,17 +107,17 @@ mutant() {
         ;;
     *) caught=$((caught + 1)) ;;
     esac
-    printf '%-36s %s\n' "$name" "$by"
+    say "$name" "$by"
     cp target/mutants/original "$tree/$file"
 }
 
 prepare
-red=$(first_red target/mutants/none.log)
+red=$(first_red target/mutants/none.log none)
 if [[ -n $red ]]; then
     echo "without any mutant: $red; see target/mutants/none.log" >&2
     exit 2
 fi
-printf '%-36s %s\n' MUTANT 'CAUGHT BY'
+say MUTANT 'CAUGHT BY'
 
 # -- each sync of a file
 
@@ -132,7 +142,7 @@ mutant snapshot-sync src/snapshot/publish.rs \
     'file.sync()?;' \
     ''
 mutant fallback-copy-sync src/snapshot/publish.rs \
-    'return to.sync();' \
+    'return to.sync().map_err(write);' \
     'return Ok(());'
 mutant sync-files-before-reading src/recovery/mod.rs \
     'match vfs.open(path).and_then(|file| file.sync()) {' \
@@ -160,11 +170,34 @@ mutant fallback-folder-sync src/snapshot/publish.rs \
     'vfs.sync_dir(&places.journal_dir)' \
     'io::Result::Ok(())'
 mutant large-update-not-settled src/persistence/commit.rs \
-    'settle(self.vfs.as_ref(), &self.places)?;' \
-    ''
+    '(self.settle)()?;' \
+    'self.progress.settled();'
 mutant save-not-settled src/persistence/compact.rs \
-    'if !self.settled {' \
+    '!self.settled || self.failed_syncs' \
+    'self.failed_syncs'
+mutant doubted-names-not-renewed src/persistence/compact.rs \
+    'if before == self.failed_syncs {' \
+    'if before >= self.failed_syncs {'
+mutant doubted-fallback-not-renewed src/snapshot/publish.rs \
+    'renew_file(vfs, &dir.join(&entry.name))?;' \
+    ''
+mutant doubted-segment-trusted src/persistence/commit.rs \
+    'self.folders.check(failed_syncs, segment.path())' \
+    'self.folders.check(self.folders.failed_syncs(), segment.path())'
+mutant failed-folder-sync-not-counted src/persistence/folders.rs \
+    'if synced.is_err() {' \
     'if false {'
+mutant doubted-names-demoted src/persistence/compact.rs \
+    'if self.is_in_doubt() {
+            // Before' \
+    'if self.progress.is_unsettled() {
+            // Before'
+mutant names-of-a-killed-process-trusted src/recovery/repair.rs \
+    'if !was_closed(inventory) {' \
+    'if false {'
+mutant doubt-closed-away src/persistence/compact.rs \
+    'while self.is_in_doubt() && attempts' \
+    'while false && attempts'
 mutant sync-journal-folder-before-reading src/recovery/mod.rs \
     'for dir in [&*places.journal_dir, places.parent()] {' \
     'for dir in [places.parent()] {'
@@ -205,10 +238,10 @@ mutant renamed-before-written src/snapshot/publish.rs \
 mutant deleted-before-published src/persistence/compact.rs \
     'self.publish(&state, lsn, &demote)?;
         self.progress.forget' \
-    'for entry in self.vfs.list(&self.places.journal_dir).unwrap_or_default() {
+    'for entry in self.folders.list(&self.places.journal_dir).unwrap_or_default() {
             let name = entry.name.to_str().and_then(SegmentName::parse);
             if name.is_some_and(|name| name.segment < self.progress.segment()) {
-                let _gone = self.vfs.remove(&self.places.journal_dir.join(&entry.name));
+                let _gone = self.folders.remove(&self.places.journal_dir.join(&entry.name));
             }
         }
         self.publish(&state, lsn, &demote)?;
@@ -223,8 +256,8 @@ mutant expiry-fails-a-save src/persistence/compact.rs \
     'Err(error) if error.kind() == ErrorKind::Full => {}' \
     'Err(error) if error.kind() == ErrorKind::Closed => {}'
 mutant one-bad-file-keeps-the-others src/persistence/compact.rs \
-    'result = result.and(self.vfs.remove(path).map_err(|error| failed(path, error)));' \
-    'self.vfs.remove(path).map_err(|error| failed(path, error))?; result = result.and(Ok(()));'
+    'result = result.and(self.folders.remove(path).map_err(|error| failed(path, error)));' \
+    'self.folders.remove(path).map_err(|error| failed(path, error))?; result = result.and(Ok(()));'
 mutant second-file-of-a-large-update-removed src/snapshot/publish.rs \
     'if !is_fallback(vfs, &fallback, name, store_id) {' \
     'if true || !is_fallback(vfs, &fallback, name, store_id) {'
@@ -362,4 +395,7 @@ mutant close-does-not-drain src/persistence/queue.rs \
 
 echo
 echo "$caught caught, ${#missed[@]} missed${missed[*]:+: ${missed[*]}}"
+if [[ ${#missed[@]} -eq 0 && $wanted == "  " ]]; then
+    printf '%s' "$table" >"$last_table"
+fi
 [[ ${#missed[@]} -eq 0 ]]

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     batch::Batch,
+    folders::Folders,
     preparer::Preparer,
     progress::Progress,
     queue::{Queue, RotateReply, Work},
@@ -19,8 +20,7 @@ use crate::{
         format::{Previous, RecordKind, SegmentHeader, encode_record},
         segment::SegmentWriter,
     },
-    snapshot::publish::{Places, settle},
-    vfs::Vfs,
+    snapshot::publish::Places,
 };
 
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
@@ -46,7 +46,7 @@ pub(super) type NowMs = Arc<dyn Fn() -> i64 + Send + Sync>;
 pub(super) struct Committer {
     pub(super) queue: Arc<Queue>,
     pub(super) progress: Arc<Progress>,
-    pub(super) vfs: Arc<dyn Vfs>,
+    pub(super) folders: Arc<Folders>,
     pub(super) places: Places,
     pub(super) store_id: StoreId,
     pub(super) now_ms: NowMs,
@@ -61,6 +61,8 @@ pub(super) struct Committer {
     pub(super) buffer: Vec<u8>,
     /// Called when more than `journal_bytes_max` bytes of journal have gathered.
     pub(super) on_growth: Box<dyn Fn() + Send>,
+    /// Has the compaction thread, whose file it is, make the name of a large update durable.
+    pub(super) settle: Box<dyn Fn() -> Result<(), Error> + Send>,
     pub(super) journal_bytes_max: u64,
 }
 
@@ -143,8 +145,7 @@ impl Committer {
     /// One attempt: a segment if there is none, one write, one sync, publish, a new segment if due.
     fn try_commit(&mut self, rotate: bool) -> Result<(), Error> {
         if self.progress.is_unsettled() {
-            settle(self.vfs.as_ref(), &self.places)?;
-            self.progress.settled();
+            (self.settle)()?;
         }
         let bytes = self.pending.iter().map(Batch::framed_bytes).fold(0, usize::saturating_add);
         if self.segment.as_ref().is_some_and(|segment| !segment.has_room_for(bytes)) {
@@ -228,7 +229,14 @@ impl Committer {
             created_ms: (self.now_ms)(),
             previous: self.previous,
         };
-        self.segment = Some(prepared.start(self.vfs.as_ref(), &self.places.journal_dir, header)?);
+        let failed_syncs = self.folders.failed_syncs();
+        let dir = &self.places.journal_dir;
+        let segment = prepared.start(self.folders.as_ref(), dir, header)?;
+        if let Err(error) = self.folders.check(failed_syncs, segment.path()) {
+            segment.discard(self.folders.as_ref());
+            return Err(error);
+        }
+        self.segment = Some(segment);
         self.progress.set_segment(number);
         Ok(())
     }
@@ -250,7 +258,7 @@ impl Committer {
             );
             if durable < segment.header().first_lsn {
                 // Nothing in it was ever acknowledged: a disk in trouble need not keep it.
-                segment.discard(self.vfs.as_ref());
+                segment.discard(self.folders.as_ref());
             }
         }
         self.progress.fail(error);

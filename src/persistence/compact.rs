@@ -6,27 +6,26 @@
 
 use std::{
     path::Path,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
+    folders::Folders,
+    jobs::{CompactionStatus, Derive, Job},
     options::Clock,
     progress::Progress,
     queue::Queue,
     sync::{
-        AtomicBool, AtomicU64, Instant, Mutex,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        Instant,
+        mpsc::{Receiver, sync_channel},
     },
 };
 use crate::{
     Error, ErrorKind, Lsn, StoreId,
-    history::{
-        HistoryStatus,
-        keep::{Covered, Keeper},
-    },
+    history::keep::{Covered, Keeper},
     journal::{
         format::{HEADER_BYTES, SegmentHeader},
         name::{SegmentName, deletable},
@@ -34,7 +33,7 @@ use crate::{
     snapshot::{
         Meta,
         name::parse_fallback,
-        publish::{Demote, Places, Publication, remove_older_fallbacks, settle},
+        publish::{Demote, Places, Publication, remove_older_fallbacks, renew, settle},
     },
     state::{Change, State},
     vfs::{Vfs, read_full},
@@ -42,70 +41,14 @@ use crate::{
 
 const PAUSE_FIRST: Duration = Duration::from_secs(60);
 const PAUSE_LONGEST: Duration = Duration::from_secs(3600);
+/// Attempts to make the name of a large update durable when the store is closed.
+const CLOSING_ATTEMPTS: u32 = 3;
 /// Attempts to swap in a large state between two appends.
 const REPLACE_ATTEMPTS: u32 = 100;
 
-/// Told the LSN of the snapshot.
-pub(super) type Reply = SyncSender<Result<Lsn, Error>>;
-/// Makes a new state of the current one.
-pub(super) type Derive = dyn Fn(&State) -> Result<State, Error> + Send;
-
-/// What is asked of the compaction thread.
-pub(super) enum Job {
-    /// A snapshot now. Without a reply it is a wish of the journal or of recovery, which pauses
-    /// after failures.
-    Compact(Option<Reply>),
-    /// An auto-save, unless it was stopped meanwhile: pauses after failures, and is amortised for
-    /// large states.
-    Tick(Arc<AtomicBool>, Reply),
-    /// Nothing: told when everything before it is done.
-    Barrier(Reply),
-    /// Make this the state by a snapshot, because the difference is too large for one record. The
-    /// closure derives the new state from the current one.
-    Replace(Box<Derive>, Reply),
-    Stop,
-}
-
-/// What others may ask about compaction.
-#[derive(Debug, Default)]
-pub(super) struct CompactionStatus {
-    /// LSN of the newest snapshot.
-    pub(super) snapshot_lsn: AtomicU64,
-    /// Its size in bytes; 0 if there is none.
-    pub(super) snapshot_bytes: AtomicU64,
-    /// Failed attempts in a row.
-    pub(super) failures: AtomicU64,
-    /// A wish to compact is on its way already.
-    pub(super) wished: AtomicBool,
-    /// Stop what you do: the store is being closed.
-    pub(super) stop: AtomicBool,
-    saved_at: Mutex<DateTime<Utc>>,
-    history: Mutex<Option<HistoryStatus>>,
-}
-
-impl CompactionStatus {
-    /// When the newest snapshot was written; the UNIX epoch if there is none.
-    pub(super) fn saved_at(&self) -> DateTime<Utc> {
-        *self.saved_at.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The history as of the last compaction; `None` if none is kept.
-    pub(super) fn history(&self) -> Option<HistoryStatus> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_history(&self, history: Option<HistoryStatus>) {
-        *self.history.lock().unwrap_or_else(PoisonError::into_inner) = history;
-    }
-
-    pub(super) fn set_saved_at(&self, saved_at: DateTime<Utc>) {
-        *self.saved_at.lock().unwrap_or_else(PoisonError::into_inner) = saved_at;
-    }
-}
-
 /// Everything the compaction thread owns.
 pub(super) struct Compactor {
-    pub(super) vfs: Arc<dyn Vfs>,
+    pub(super) folders: Arc<Folders>,
     pub(super) places: Places,
     pub(super) store_id: StoreId,
     pub(super) queue: Arc<Queue>,
@@ -115,8 +58,10 @@ pub(super) struct Compactor {
     pub(super) amortise_above_bytes: u64,
     /// LSN of the sound snapshot in place.
     pub(super) published: Option<Lsn>,
-    /// Its name is durable.
+    /// Its name, and that of the fallback, are durable.
     pub(super) settled: bool,
+    /// Failed syncs of folders when they became so.
+    pub(super) failed_syncs: u64,
     pub(super) not_before: Option<Instant>,
     pub(super) keeper: Keeper,
     /// When the store was opened, by the wall clock and by the one that never jumps.
@@ -155,7 +100,11 @@ impl Compactor {
                     let result = self.told(|compactor| compactor.replace(derive.as_ref()));
                     reply.send(result).ok();
                 }
-                Job::Stop => return,
+                Job::Settle(reply) => {
+                    let settled = if self.is_in_doubt() { self.settle() } else { Ok(()) };
+                    reply.send(settled.map(|()| self.lsn())).ok();
+                }
+                Job::Stop => return self.settle_before_the_end(),
             }
         }
     }
@@ -200,7 +149,7 @@ impl Compactor {
 
     /// False if somebody removed the snapshot.
     fn is_in_place(&self) -> bool {
-        self.vfs.metadata(&self.places.state_file).is_ok()
+        self.folders.metadata(&self.places.state_file).is_ok()
     }
 
     fn lsn(&self) -> Lsn {
@@ -209,9 +158,6 @@ impl Compactor {
 
     /// Does nothing if there is no record since the last snapshot and nothing has expired.
     fn compact(&mut self) -> Result<Lsn, Error> {
-        if !self.settled {
-            self.settle()?;
-        }
         let now = (self.clock)();
         let (state, lsn) = self.queue.view();
         if state.has_expired(now.into()) {
@@ -221,6 +167,9 @@ impl Compactor {
                 appended => drop(appended?),
             }
         } else if self.published == Some(lsn) && self.is_in_place() {
+            if self.is_in_doubt() {
+                self.settle()?;
+            }
             return Ok(lsn);
         }
         drop(state);
@@ -234,7 +183,12 @@ impl Compactor {
     }
 
     /// Pins a view and waits until the segment behind it is sealed and durable.
-    fn seal_behind_view(&self) -> Result<(State, Lsn), Error> {
+    fn seal_behind_view(&mut self) -> Result<(State, Lsn), Error> {
+        if self.is_in_doubt() {
+            // Before the snapshot in place becomes a fallback. And the commit thread, which waits
+            // for this thread to settle a large update, seals nothing before.
+            self.settle()?;
+        }
         let (reply, sealed) = sync_channel(1);
         let pinned = self.queue.rotate(reply)?;
         sealed.recv().map_err(|_| super::progress::closed())??;
@@ -253,11 +207,39 @@ impl Compactor {
         self.settle()
     }
 
+    /// True if a power cut could take the name of a snapshot back, as far as this thread knows.
+    fn is_in_doubt(&self) -> bool {
+        !self.settled || self.failed_syncs != self.folders.failed_syncs()
+    }
+
+    /// Makes the names of the snapshots durable: by a sync of the folder, or if any such sync has
+    /// failed since they last were, by new files under the same names.
     fn settle(&mut self) -> Result<(), Error> {
-        settle(self.vfs.as_ref(), &self.places)?;
+        let before = self.folders.failed_syncs();
+        if before == self.failed_syncs {
+            settle(self.folders.as_ref(), &self.places)?;
+        } else if !renew(self.folders.as_ref(), &self.places)? && self.progress.is_unsettled() {
+            let what = "the snapshot with the large update cannot be read";
+            return Err(Error::new(ErrorKind::Io, what)
+                .at(&self.places.state_file)
+                .next("make the update again, or look at the disk"));
+        }
+        self.folders.check(before, &self.places.state_file)?;
+        self.failed_syncs = before;
         self.settled = true;
         self.progress.settled();
         Ok(())
+    }
+
+    /// Nobody asks this thread any more, and the commit thread has nobody else to ask.
+    fn settle_before_the_end(&mut self) {
+        let mut attempts = 0;
+        while self.is_in_doubt() && attempts < CLOSING_ATTEMPTS {
+            if let Err(error) = self.settle() {
+                tracing::warn!(error = format!("{error:#}"), "a snapshot's name is in doubt");
+            }
+            attempts += 1;
+        }
     }
 
     fn put_in_place(&mut self, state: &State, lsn: Lsn, demote: &Demote) -> Result<(), Error> {
@@ -269,7 +251,7 @@ impl Compactor {
         };
         let status = Arc::clone(&self.status);
         let stop = move || status.stop.load(Ordering::Relaxed);
-        let (vfs, places) = (self.vfs.as_ref(), &self.places);
+        let (vfs, places) = (self.folders.as_ref(), &self.places);
         let publication = Publication { vfs, places, state, meta: &meta, demote, stop: &stop };
         let bytes = publication.put_in_place()?;
         self.published = Some(lsn);
@@ -288,7 +270,7 @@ impl Compactor {
         let mut segments = Vec::new();
         // From the folder, not from memory: what is deleted must be in two files that are there.
         let mut fallbacks = Vec::new();
-        for entry in self.vfs.list(dir).map_err(|error| failed(dir, error))? {
+        for entry in self.folders.list(dir).map_err(|error| failed(dir, error))? {
             let Some(name) = entry.name.to_str() else { continue };
             if let Some(called) = SegmentName::parse(name) {
                 let path = dir.join(name);
@@ -325,9 +307,9 @@ impl Compactor {
         // One file that cannot be removed must not keep the others.
         let mut result = Ok(());
         for (_, path) in &covered.segments {
-            result = result.and(self.vfs.remove(path).map_err(|error| failed(path, error)));
+            result = result.and(self.folders.remove(path).map_err(|error| failed(path, error)));
         }
-        result.and(remove_older_fallbacks(self.vfs.as_ref(), dir, fallback))
+        result.and(remove_older_fallbacks(self.folders.as_ref(), dir, fallback))
     }
 
     /// The wall clock, but for steps ahead since the store was opened: a wrong clock must not make
@@ -344,7 +326,7 @@ impl Compactor {
     /// Where that cannot be read the name has to do.
     fn true_name(&self, path: &Path, called: SegmentName) -> (SegmentName, Option<DateTime<Utc>>) {
         let mut bytes = [0; HEADER_BYTES];
-        let read = self.vfs.open_read_only(path);
+        let read = self.folders.open_read_only(path);
         if let Err(error) = read.and_then(|file| read_full(file.as_ref(), 0, &mut bytes)) {
             tracing::warn!(%error, path = %path.display(), "a segment header cannot be read");
         }

@@ -3,24 +3,23 @@
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use chrono::{DateTime, Utc};
 
 use super::{
     commit::Committer,
-    compact::{CompactionStatus, Compactor, Job, Reply},
+    compact::Compactor,
+    ending::Ending,
+    folders::Folders,
     holder,
+    jobs::{Job, Jobs},
     options::{Builder, no_store},
     preparer::{FIRST_SEGMENT_BYTES, Preparer},
-    progress::{Progress, closed},
+    progress::Progress,
     queue::Queue,
-    sync::{
-        AtomicBool, Instant, Mutex,
-        mpsc::{Receiver, Sender, channel, sync_channel},
-        thread::{self, JoinHandle},
-    },
+    sync::{AtomicBool, Instant, mpsc::Receiver, thread},
 };
 use crate::{
     Error, ErrorKind, Lsn, StoreId,
@@ -48,21 +47,12 @@ use crate::{
 pub(super) struct Engine {
     pub(super) queue: Arc<Queue>,
     pub(super) progress: Arc<Progress>,
-    pub(super) compaction: Arc<CompactionStatus>,
     pub(super) vfs: Arc<dyn Vfs>,
     pub(super) places: Places,
     pub(super) store_id: StoreId,
     pub(super) report: RecoveryReport,
-    jobs: Sender<Job>,
-    running: Mutex<Running>,
-}
-
-/// What ends when the store is closed, in this order.
-struct Running {
-    compactor: Option<JoinHandle<()>>,
-    committer: Option<JoinHandle<Result<(), Error>>>,
-    lock: Option<Box<dyn VfsLock>>,
-    result: Result<(), Error>,
+    pub(super) jobs: Jobs,
+    ending: Arc<Ending>,
 }
 
 impl Engine {
@@ -117,29 +107,22 @@ impl Engine {
         );
         queue.update_bytes_max = options.update_bytes_max;
         let queue = Arc::new(queue);
-        let compaction = Arc::new(CompactionStatus::default());
+        let (jobs, job_queue) = Jobs::new();
         let snapshot = options.vfs.metadata(&places.state_file);
         let snapshot_bytes = snapshot.map(|entry| entry.len).unwrap_or_default();
-        compaction.snapshot_bytes.store(snapshot_bytes, Ordering::Relaxed);
-        compaction.snapshot_lsn.store(published.unwrap_or(Lsn::ZERO).get(), Ordering::Relaxed);
-        compaction.set_saved_at(recovered.saved_at);
+        jobs.status.snapshot_bytes.store(snapshot_bytes, Ordering::Relaxed);
+        jobs.status.snapshot_lsn.store(published.unwrap_or(Lsn::ZERO).get(), Ordering::Relaxed);
+        jobs.status.set_saved_at(recovered.saved_at);
         let wants_snapshot = recovered.wants_snapshot();
-        let (jobs, job_queue) = channel();
         let engine = Self {
             queue,
             progress,
-            compaction,
             vfs: Arc::clone(&options.vfs),
             places,
             store_id,
             report: recovered.report,
             jobs,
-            running: Mutex::new(Running {
-                compactor: None,
-                committer: None,
-                lock: Some(lock),
-                result: Ok(()),
-            }),
+            ending: Arc::new(Ending::new(lock)),
         };
         let started = engine
             .start_threads(options, segment, published, job_queue)
@@ -155,7 +138,7 @@ impl Engine {
             return Err(error);
         }
         if wants_snapshot {
-            wish(&engine.jobs, &engine.compaction);
+            engine.jobs.wish();
         }
         Ok(engine)
     }
@@ -175,67 +158,65 @@ impl Engine {
         jobs: Receiver<Job>,
     ) -> std::io::Result<()> {
         let clock = Arc::clone(&options.clock);
-        let (wishes, wished) = (self.jobs.clone(), Arc::clone(&self.compaction));
+        let (wishes, jobs_to_settle) = (self.jobs.clone(), self.jobs.clone());
+        let folders = Arc::new(Folders::new(Arc::clone(&self.vfs)));
+        let vfs: Arc<dyn Vfs> = Arc::clone(&folders) as Arc<dyn Vfs>;
         self.progress.set_segment(segment.header().segment);
         let committer = Committer {
             queue: Arc::clone(&self.queue),
             progress: Arc::clone(&self.progress),
-            vfs: Arc::clone(&self.vfs),
+            folders: Arc::clone(&folders),
             places: self.places.clone(),
             store_id: self.store_id,
             now_ms: Arc::new(move || clock().timestamp_millis()),
-            preparer: Preparer::start(&self.vfs, &self.places.journal_dir, options.segment_bytes)?,
+            preparer: Preparer::start(&vfs, &self.places.journal_dir, options.segment_bytes)?,
             previous: Previous::default(),
             last_segment: segment.header().segment,
             segment: Some(segment),
             pending: Vec::new(),
             buffer: Vec::new(),
-            on_growth: Box::new(move || wish(&wishes, &wished)),
+            on_growth: Box::new(move || wishes.wish()),
+            settle: Box::new(move || jobs_to_settle.ask(Job::Settle).map(drop)),
             journal_bytes_max: options.journal_bytes_max,
         };
         let compactor = Compactor {
-            vfs: Arc::clone(&self.vfs),
+            folders,
             places: self.places.clone(),
             store_id: self.store_id,
             queue: Arc::clone(&self.queue),
             progress: Arc::clone(&self.progress),
-            status: Arc::clone(&self.compaction),
+            status: Arc::clone(&self.jobs.status),
             clock: Arc::clone(&options.clock),
             amortise_above_bytes: options.amortise_above_bytes,
             published,
             settled: true,
+            failed_syncs: 0,
             not_before: None,
-            keeper: Keeper::new(
-                Arc::clone(&self.vfs),
-                self.places.clone(),
-                self.store_id,
-                options.history,
-            ),
+            keeper: Keeper::new(vfs, self.places.clone(), self.store_id, options.history),
             opened: ((options.clock)(), Instant::now()),
         };
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let named = |name: &str| thread::Builder::new().name(name.into());
         let committer = named("peer-journal-commit").spawn(move || committer.run())?;
         self.progress.set_committer(committer.thread().clone());
-        running.committer = Some(committer);
-        running.compactor =
-            Some(named("peer-journal-compact").spawn(move || compactor.run(&jobs))?);
+        self.ending.add_committer(committer);
+        let compactor = named("peer-journal-compact").spawn(move || compactor.run(&jobs))?;
+        self.ending.add_compactor(compactor);
         Ok(())
     }
 
     /// A snapshot now; returns its LSN. Blocks.
     pub(super) fn compact(&self) -> Result<Lsn, Error> {
-        self.ask(|reply| Job::Compact(Some(reply)))
+        self.jobs.ask(|reply| Job::Compact(Some(reply)))
     }
 
     /// An auto-save: does nothing if nothing changed, or if `stopped` by then. Blocks.
     pub(super) fn tick(&self, stopped: Arc<AtomicBool>) -> Result<Lsn, Error> {
-        self.ask(|reply| Job::Tick(stopped, reply))
+        self.jobs.ask(|reply| Job::Tick(stopped, reply))
     }
 
     /// Waits until the compaction thread has done all that was asked before. Blocks.
     pub(super) fn barrier(&self) -> Result<Lsn, Error> {
-        self.ask(Job::Barrier)
+        self.jobs.ask(Job::Barrier)
     }
 
     /// Makes what `derive` gives the state, by a snapshot. Blocks.
@@ -243,43 +224,13 @@ impl Engine {
         &self,
         derive: impl Fn(&State) -> Result<State, Error> + Send + 'static,
     ) -> Result<Lsn, Error> {
-        self.ask(|reply| Job::Replace(Box::new(derive), reply))
-    }
-
-    fn ask(&self, job: impl FnOnce(Reply) -> Job) -> Result<Lsn, Error> {
-        let (reply, answer) = sync_channel(1);
-        self.jobs.send(job(reply)).map_err(|_| closed())?;
-        answer.recv().map_err(|_| closed())?
+        self.jobs.ask(|reply| Job::Replace(Box::new(derive), reply))
     }
 
     /// Syncs what is unsynced, ends the journal with a seal, stops the threads and releases the
     /// lock. A second call gives the first one's result.
     pub(super) fn close(&self) -> Result<(), Error> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(compactor) = running.compactor.take() {
-            self.compaction.stop.store(true, Ordering::Relaxed);
-            self.jobs.send(Job::Stop).ok();
-            running.result = compactor.join().map_err(|_| thread_panicked("compaction"));
-        }
-        if let Some(committer) = running.committer.take() {
-            self.queue.close();
-            // A waker may run anything, even the drop of the last handle, on the commit thread.
-            let result = if committer.thread().id() == thread::current().id() {
-                Ok(())
-            } else {
-                committer.join().unwrap_or_else(|_| Err(thread_panicked("commit")))
-            };
-            running.result = std::mem::replace(&mut running.result, Ok(())).and(result);
-        }
-        running.lock = None;
-        running.result.clone()
-    }
-}
-
-/// Asks for a compaction without waiting for it, once.
-fn wish(jobs: &Sender<Job>, status: &CompactionStatus) {
-    if !status.wished.swap(true, Ordering::AcqRel) {
-        jobs.send(Job::Compact(None)).ok();
+        self.ending.close(&self.jobs, &self.queue)
     }
 }
 
@@ -292,11 +243,6 @@ fn refuse_absurd_numbers(recovered: &Recovered, places: &Places) -> Result<(), E
     Err(Error::limit(format!("the files state a number that no store reaches: {number}"))
         .at(&places.state_file)
         .next("restore a backup, or move the files away and start anew"))
-}
-
-fn thread_panicked(which: &str) -> Error {
-    Error::new(ErrorKind::Io, format!("the {which} thread ended with a panic"))
-        .next("report it as a bug; what was acknowledged is on disk")
 }
 
 fn new_store_id() -> Result<StoreId, Error> {

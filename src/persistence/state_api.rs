@@ -128,7 +128,7 @@ fn may_read_only(error: &Error) -> bool {
 
 fn rows(engine: &Engine) -> P2PState {
     let (state, _) = engine.queue.view();
-    state.to_rows(engine.compaction.saved_at())
+    state.to_rows(engine.jobs.status.saved_at())
 }
 
 fn update(engine: &Engine, new_state: P2PState) -> Result<(), Error> {

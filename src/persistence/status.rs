@@ -47,13 +47,13 @@ impl Status {
             unsynced_changes,
             unsynced_bytes,
             unsynced_age,
-            snapshot_lsn: Lsn::new(engine.compaction.snapshot_lsn.load(Ordering::Relaxed)),
-            snapshot_bytes: engine.compaction.snapshot_bytes.load(Ordering::Relaxed),
+            snapshot_lsn: Lsn::new(engine.jobs.status.snapshot_lsn.load(Ordering::Relaxed)),
+            snapshot_bytes: engine.jobs.status.snapshot_bytes.load(Ordering::Relaxed),
             journal_bytes: engine.progress.journal_bytes(),
             segment: engine.progress.segment(),
             degraded: engine.progress.degraded(),
-            compaction_failures: engine.compaction.failures.load(Ordering::Relaxed),
-            history: engine.compaction.history(),
+            compaction_failures: engine.jobs.status.failures.load(Ordering::Relaxed),
+            history: engine.jobs.status.history(),
             counts: state.counts(),
         }
     }

@@ -96,7 +96,7 @@ mod model {
         use super::{Duration, NOW};
 
         pub(in crate::persistence) use shuttle::thread::{
-            Builder, JoinHandle, Thread, current, park,
+            Builder, JoinHandle, Thread, ThreadId, current, park,
         };
 
         /// Timeouts from here on never fire: then nothing but a wake-up ends a sleep, and a lost

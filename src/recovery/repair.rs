@@ -22,7 +22,7 @@ use crate::{
         format::{HEADER_BYTES, Previous, RecordKind, encode_record, seal_payload},
         name::prepared_name,
     },
-    snapshot::publish::Places,
+    snapshot::publish::{Places, renew},
     vfs::{Vfs, read_file},
 };
 
@@ -58,6 +58,9 @@ impl Repair<'_> {
             } else if let Some(kept) = self.copy_damage(segment, judged)? {
                 report.set_quarantined(&segment.path, kept);
             }
+        }
+        if !was_closed(inventory) {
+            renew(self.vfs, self.places)?;
         }
         self.close_newest(inventory, plan)
     }
@@ -229,6 +232,14 @@ impl Repair<'_> {
     fn sync_dir(&self, dir: &Path) -> Result<(), Error> {
         self.vfs.sync_dir(dir).map_err(|error| Error::io("cannot sync the folder", dir, error))
     }
+}
+
+/// True if the journal ends as a close ends it, which leaves no name in doubt. Else a sync of a
+/// folder may have failed before the process died, and have marked the names of snapshots clean.
+fn was_closed(inventory: &Inventory) -> bool {
+    let sealed = inventory.segments.last().is_some_and(|newest| newest.scan.seal.is_some());
+    // A version 1 file is not ours to write anew.
+    sealed || inventory.store_id.is_none()
 }
 
 /// How the newest segment that counts is ended.

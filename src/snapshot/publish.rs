@@ -137,6 +137,46 @@ pub(crate) fn settle(vfs: &dyn Vfs, places: &Places) -> Result<(), Error> {
         .map_err(|error| Error::io("cannot sync the snapshot's folder", places.parent(), error))
 }
 
+/// Gives each snapshot a new file under its name, and makes the names durable.
+///
+/// After a failed sync of their folder another sync proves nothing about names that were there
+/// before it: the system may have marked them clean although they never reached the disk. What
+/// cannot be read is no snapshot, durable or not, and stays as it is. False if that is the newest.
+pub(crate) fn renew(vfs: &dyn Vfs, places: &Places) -> Result<bool, Error> {
+    let renewed = renew_file(vfs, &places.state_file)?;
+    settle(vfs, places)?;
+    let dir = &places.journal_dir;
+    let listed =
+        vfs.list(dir).map_err(|error| Error::io("cannot list the journal folder", dir, error))?;
+    for entry in listed {
+        if entry.name.to_str().and_then(name::parse_fallback).is_some() {
+            renew_file(vfs, &dir.join(&entry.name))?;
+        }
+    }
+    sync_journal_dir(vfs, places)?;
+    Ok(renewed)
+}
+
+/// False if the file cannot be read, or is not there.
+fn renew_file(vfs: &dyn Vfs, path: &Path) -> Result<bool, Error> {
+    let failed = |error| Error::io("cannot make the name of a snapshot durable", path, error);
+    let temporary = name::temporary(path);
+    remove_if_there(vfs, &temporary)?;
+    match copy(vfs, path, &temporary) {
+        Ok(()) => {}
+        Err(Broken { side: Side::Read, error }) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(%error, path = %path.display(), "a snapshot cannot be read");
+            }
+            remove_if_there(vfs, &temporary)?;
+            return Ok(false);
+        }
+        Err(Broken { side: Side::Write, error }) => return Err(failed(error)),
+    }
+    vfs.rename(&temporary, path).map_err(failed)?;
+    Ok(true)
+}
+
 /// Removes every fallback but `keep`. Run only when `keep` and a newer snapshot are published.
 pub(crate) fn remove_older_fallbacks(vfs: &dyn Vfs, dir: &Path, keep: Lsn) -> Result<(), Error> {
     let failed = |error| Error::io("cannot remove an old snapshot", dir, error);
@@ -190,11 +230,17 @@ fn keep_old(vfs: &dyn Vfs, places: &Places, name: &str, store_id: StoreId) -> Re
         // Left by a crash in the middle of this.
         remove_if_there(vfs, &fallback)?;
         let kept = match vfs.link(&places.state_file, &fallback) {
-            Err(_) => copy(vfs, &places.state_file, &fallback),
+            Err(_) => {
+                copy(vfs, &places.state_file, &fallback).map_err(|Broken { error, .. }| error)
+            }
             Ok(()) => Ok(()),
         };
         kept.map_err(|error| Error::io("cannot keep the previous snapshot", &fallback, error))?;
     }
+    sync_journal_dir(vfs, places)
+}
+
+fn sync_journal_dir(vfs: &dyn Vfs, places: &Places) -> Result<(), Error> {
     vfs.sync_dir(&places.journal_dir)
         .map_err(|error| Error::io("cannot sync the journal folder", &places.journal_dir, error))
 }
@@ -212,16 +258,30 @@ fn is_fallback(vfs: &dyn Vfs, path: &Path, name: &str, store_id: StoreId) -> boo
     }
 }
 
-fn copy(vfs: &dyn Vfs, from: &Path, to: &Path) -> io::Result<()> {
-    let (from, to) = (vfs.open_read_only(from)?, vfs.create(to)?);
+/// Which file of a copy failed.
+enum Side {
+    Read,
+    Write,
+}
+
+struct Broken<E> {
+    side: Side,
+    error: E,
+}
+
+fn copy(vfs: &dyn Vfs, from: &Path, to: &Path) -> Result<(), Broken<io::Error>> {
+    let read = |error| Broken { side: Side::Read, error };
+    let write = |error| Broken { side: Side::Write, error };
+    let from = vfs.open_read_only(from).map_err(read)?;
+    let to = vfs.create(to).map_err(write)?;
     let mut piece = vec![0; PIECE_BYTES];
     let mut offset = 0;
     loop {
-        let count = read_full(from.as_ref(), offset, &mut piece)?;
-        to.write_at(offset, piece.get(..count).unwrap_or_default())?;
+        let count = read_full(from.as_ref(), offset, &mut piece).map_err(read)?;
+        to.write_at(offset, piece.get(..count).unwrap_or_default()).map_err(write)?;
         offset = offset.saturating_add(count as u64);
         if count < piece.len() {
-            return to.sync();
+            return to.sync().map_err(write);
         }
     }
 }

@@ -45,7 +45,6 @@ pub(super) fn run(seed: u64, runtime: &Runtime) -> Result<Simulated, Loss> {
         disk: SimDisk::new(random.next_u64()),
         model: Workload::new(seed),
         promised: Lsn::ZERO,
-        forgetful: false,
         faults_before: 0,
         lies: lie().is_some(),
         counts: Simulated { cases: 1, ..Simulated::default() },
@@ -68,8 +67,6 @@ struct Case<'a> {
     model: Workload,
     /// Everything up to here was called durable.
     promised: Lsn,
-    /// A failed sync of this life has made the disk forget data that reads still show.
-    forgetful: bool,
     /// Calls that faults had failed before this life.
     faults_before: u64,
     lies: bool,
@@ -98,7 +95,6 @@ impl Case<'_> {
     /// One life of the program: it opens the store, which may fail, and writes until something
     /// ends it.
     fn live(&mut self) -> Result<(), Loss> {
-        self.forgetful = false;
         self.faults_before = self.disk.faults_hit();
         let within = self.random.pick(&CRASH_WITHIN).copied().unwrap_or(60);
         if self.random.chance(4, 5) {
@@ -139,10 +135,7 @@ impl Case<'_> {
         let error = if full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
         let effect = match op {
             Op::Write => Effect::Short(self.random.below(700)),
-            Op::Sync | Op::SyncDir if self.random.chance(1, 2) => {
-                self.forgetful = true;
-                Effect::MarkClean
-            }
+            Op::Sync | Op::SyncDir if self.random.chance(1, 2) => Effect::MarkClean,
             _ => Effect::None,
         };
         let fault = Fault::new(op).path(path).error(error).effect(effect);
@@ -224,13 +217,11 @@ impl Case<'_> {
         !self.disk.is_on() || self.disk.faults_hit() > self.faults_before
     }
 
-    /// The power fails, or the process is killed.
-    ///
-    /// After a failed sync that made the disk forget, only a power cut is told: what a restarted
-    /// program reads then is not what is on disk, and no program can know.
+    /// The power fails, or the process is killed: also after a sync that failed and made the disk
+    /// forget what reads still show.
     fn crash(&mut self) {
         self.disk.clear_faults();
-        if !self.forgetful && self.random.chance(1, 5) {
+        if self.random.chance(1, 5) {
             self.counts.kills += 1;
             self.disk.power_on();
             self.disk.kill();
@@ -246,7 +237,6 @@ impl Case<'_> {
         };
         self.disk.power_cut(outcome);
         self.disk.power_on();
-        self.forgetful = false;
     }
 
     /// Up to two crashes in a row inside a recovery.

@@ -1,0 +1,326 @@
+//! A sync of a folder that failed may have marked its names clean: they are there to see, later
+//! syncs return `Ok`, and a power cut takes them. Nothing may rest on a name that was made before
+//! such a failure, whichever thread met it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use common::sim::{STATE_FILE, block_on, builder, open};
+use peer_journal::{
+    ErrorKind, Lsn, P2PState, P2PStatePersistence, SerializedDHTEntry,
+    state::Change,
+    testing::{Effect, Fault, Op, Outcome, SimDisk},
+    vfs::{Entry, Vfs, VfsFile, VfsLock},
+};
+
+const JOURNAL: &str = "/node/p2p-state.journal";
+/// Far longer than any of it takes, so that only a hang reaches it.
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+fn noon() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_790_000_000, 0).unwrap()
+}
+
+/// Makes each change another one, or it would not be journaled.
+static NEXT: AtomicI64 = AtomicI64::new(0);
+
+fn put(key: &str) -> Change {
+    let nanos = NEXT.fetch_add(1, Ordering::Relaxed);
+    let at = noon() + TimeDelta::nanoseconds(nanos);
+    Change::DhtPut { key: key.into(), value: b"value".to_vec().into(), at: at.into() }
+}
+
+/// A state too large for one record of 1 KiB.
+fn large() -> P2PState {
+    let entry = |key: &str| SerializedDHTEntry {
+        key: key.to_owned(),
+        value: vec![7; 600],
+        stored_at: noon(),
+    };
+    P2PState { dht_entries: vec![entry("large1"), entry("large2")], ..P2PState::default() }
+}
+
+/// The sync of a folder fails that comes after so many others, and what was not durable in it is
+/// forgotten.
+fn folder_sync_fails(after: u64) -> Fault {
+    Fault::new(Op::SyncDir).after(after).effect(Effect::MarkClean)
+}
+
+/// What a power cut leaves if it takes everything unsynced holds each key, and says nothing of
+/// damage.
+fn survives(disk: &SimDisk, keys: &[&str], story: &str) {
+    let image = disk.fork();
+    image.clear_faults();
+    image.power_cut(Outcome::DropUnsynced);
+    let store = open(&image).unwrap();
+    let report = store.recovery().unwrap();
+    assert!(report.lost.is_empty() && !report.is_damaged(), "{story}: {report}");
+    let view = store.view().unwrap();
+    for key in keys {
+        assert!(view.state().dht_entry(key).is_some(), "{story}: `{key}` is gone: {report}");
+    }
+}
+
+/// Waits until a change is durable, however often it is told that the disk refuses.
+fn append_durably(store: &P2PStatePersistence, key: &str) -> Lsn {
+    let ack = store.append(put(key)).unwrap();
+    let lsn = ack.lsn();
+    let mut result = ack.wait();
+    while let Err(error) = result {
+        assert_eq!(error.kind(), ErrorKind::Degraded, "{error:#}");
+        result = store.append_batch([]).unwrap().wait();
+    }
+    lsn
+}
+
+/// What `peer-journal torture --simulate --seed 347 --cases 1` found.
+#[test]
+fn a_large_update_is_not_durable_before_its_name_is() {
+    for times in 1..4 {
+        let disk = SimDisk::new(1);
+        let store = builder(&disk).max_update_record_bytes(1024).open().unwrap();
+        append_durably(&store, "small");
+        // The first sync is that of the next segment, the second that of the snapshot's name.
+        disk.fail(folder_sync_fails(1).times(times));
+        block_on(store.update_state(large())).unwrap_err();
+        let lsn = append_durably(&store, "after");
+        assert!(store.durable_through().unwrap() >= lsn);
+        assert_eq!(disk.faults_hit(), times);
+        survives(&disk, &["large1", "large2", "after"], &format!("{times} failures"));
+    }
+}
+
+#[test]
+fn a_close_that_succeeds_has_made_a_large_update_durable() {
+    let disk = SimDisk::new(1);
+    let store = builder(&disk).max_update_record_bytes(1024).open().unwrap();
+    append_durably(&store, "small");
+    disk.fail(folder_sync_fails(1).times(2));
+    block_on(store.update_state(large())).unwrap_err();
+    block_on(store.close()).unwrap();
+    survives(&disk, &["large1", "large2"], "closed");
+}
+
+/// The next process sees the name, syncs the folder, and nothing tells it that a sync failed.
+#[test]
+fn names_that_a_killed_process_left_in_doubt_are_made_again() {
+    let disk = SimDisk::new(1);
+    let store = builder(&disk).max_update_record_bytes(1024).open().unwrap();
+    append_durably(&store, "small");
+    disk.fail(folder_sync_fails(1));
+    block_on(store.update_state(large())).unwrap_err();
+    disk.kill();
+    drop(store);
+    let store = open(&disk).unwrap();
+    assert!(store.view().unwrap().state().dht_entry("large1").is_some(), "it is there to see");
+    append_durably(&store, "after");
+    survives(&disk, &["large1", "large2", "after"], "killed");
+}
+
+#[test]
+fn the_first_snapshot_of_a_store_is_named_again_after_a_failed_opening() {
+    let disk = SimDisk::new(1);
+    open(&disk).unwrap();
+    let synced = disk.trace().iter().filter(|call| call.op == Op::SyncDir).count();
+    for after in 0..synced as u64 {
+        let disk = SimDisk::new(1);
+        disk.fail(folder_sync_fails(after));
+        open(&disk).unwrap_err();
+        disk.kill();
+        let store = open(&disk).unwrap();
+        append_durably(&store, "first");
+        survives(&disk, &["first"], &format!("the failing one comes after {after} others"));
+    }
+}
+
+#[test]
+fn a_save_that_succeeds_after_a_failed_one_has_its_name() {
+    let mut hit = 0;
+    for after in 0.. {
+        let story = format!("the failing one comes after {after} others");
+        let disk = SimDisk::new(1);
+        let store = open(&disk).unwrap();
+        for key in ["first", "second"] {
+            append_durably(&store, key);
+            block_on(store.compact()).unwrap();
+        }
+        append_durably(&store, "third");
+        disk.fail(folder_sync_fails(after));
+        let mut saved = block_on(store.compact());
+        if disk.faults_hit() == 0 {
+            break;
+        }
+        hit += 1;
+        if saved.is_err() {
+            saved = block_on(store.compact());
+        }
+        saved.unwrap();
+        survives(&disk, &["first", "second", "third"], &story);
+        // The next segment's name takes the removals of the compaction along to the disk.
+        let segment = store.status().unwrap().segment;
+        let mut lsn = Lsn::ZERO;
+        while store.status().unwrap().segment == segment {
+            lsn = append_durably(&store, "many");
+        }
+        // Two snapshots cover what was deleted: each alone is enough.
+        let image = disk.fork();
+        image.power_cut(Outcome::DropUnsynced);
+        image.rot(STATE_FILE, 1).unwrap();
+        let store = open(&image).unwrap();
+        let report = store.recovery().unwrap();
+        assert_eq!(report.lost, [], "{story}: {report}");
+        assert_eq!(store.view().unwrap().lsn(), lsn, "{story}: {report}");
+    }
+    assert!(hit >= 3, "a segment, the fallback, the snapshot: {hit}");
+}
+
+/// The disk, with a meeting point: the compaction thread syncs the journal's folder, and fails,
+/// between the rename of a new segment and the commit thread's own sync of that folder.
+#[derive(Debug)]
+struct Meeting {
+    disk: SimDisk,
+    stage: Mutex<Stage>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Calls go through.
+    Off,
+    /// The compaction thread shall come.
+    Armed,
+    /// It wants to sync the folder.
+    Compacting,
+    /// The commit thread has renamed a segment.
+    Renamed,
+    /// The sync has failed.
+    Failed,
+}
+
+impl Meeting {
+    fn new(disk: &SimDisk) -> Self {
+        Self { disk: disk.clone(), stage: Mutex::new(Stage::Off), changed: Condvar::new() }
+    }
+
+    fn reach(&self, stage: Stage) {
+        *self.stage.lock().unwrap() = stage;
+        self.changed.notify_all();
+    }
+
+    fn stage(&self) -> Stage {
+        *self.stage.lock().unwrap()
+    }
+
+    fn await_stage(&self, stage: Stage) {
+        let guard = self.stage.lock().unwrap();
+        let early = |now: &mut Stage| *now < stage;
+        let waited = self.changed.wait_timeout_while(guard, WATCHDOG, early).unwrap();
+        assert!(!waited.1.timed_out(), "nobody came as far as {stage:?}");
+    }
+}
+
+fn is_thread(name: &str) -> bool {
+    std::thread::current().name() == Some(name)
+}
+
+impl Vfs for Meeting {
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)?;
+        if is_thread("peer-journal-commit") && self.stage() == Stage::Compacting {
+            self.reach(Stage::Renamed);
+            self.await_stage(Stage::Failed);
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let is_journal = path.ends_with("p2p-state.journal");
+        if is_journal && is_thread("peer-journal-compact") && self.stage() == Stage::Armed {
+            self.reach(Stage::Compacting);
+            self.await_stage(Stage::Renamed);
+            self.disk.fail(folder_sync_fails(0));
+            let failed = self.disk.sync_dir(path);
+            self.reach(Stage::Failed);
+            return failed;
+        }
+        self.disk.sync_dir(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        self.disk.create(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        self.disk.open(path)
+    }
+
+    fn open_read_only(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        self.disk.open_read_only(path)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.link(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        self.disk.list(path)
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Entry> {
+        self.disk.metadata(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn VfsLock>> {
+        self.disk.lock(path)
+    }
+}
+
+#[test]
+fn a_segment_whose_name_another_thread_s_sync_forgot_acknowledges_nothing() {
+    let disk = SimDisk::new(1);
+    let meeting = Arc::new(Meeting::new(&disk));
+    let store = builder(&disk).vfs(Arc::clone(&meeting) as Arc<dyn Vfs>).open().unwrap();
+    append_durably(&store, "first");
+    block_on(store.compact()).unwrap();
+    append_durably(&store, "second");
+    meeting.reach(Stage::Armed);
+    let compacting = {
+        let store = store.clone();
+        std::thread::spawn(move || block_on(store.compact()))
+    };
+    meeting.await_stage(Stage::Compacting);
+    // Fills segments until the commit thread starts a new one; then one record goes into that.
+    let mut keys = vec!["first".to_owned(), "second".to_owned()];
+    while meeting.stage() < Stage::Failed {
+        let key = format!("key{}", keys.len());
+        append_durably(&store, &key);
+        keys.push(key);
+    }
+    append_durably(&store, "behind");
+    keys.push("behind".to_owned());
+    compacting.join().unwrap().unwrap_err();
+    assert_eq!(disk.faults_hit(), 1);
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    survives(&disk, &keys, "all of it was acknowledged");
+    let left = disk.files().into_iter().filter(|(path, _)| path.starts_with(JOURNAL)).count();
+    assert!(left < 40, "{left} files");
+}
