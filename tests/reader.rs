@@ -105,6 +105,7 @@ fn a_snapshot_alone_a_version_1_file_and_a_newer_one_are_told_apart() {
 
     fs::write(&path, "{\"version\": 9, \"shape\": []}").unwrap();
     assert_eq!(Reader::open(&path).unwrap_err().kind(), ErrorKind::NewerVersion);
+    assert_eq!(Journal::open(&path).unwrap_err().kind(), ErrorKind::NewerVersion);
 }
 
 #[test]

@@ -14,14 +14,17 @@ use super::{
     segment::{Entry, LogRecord, Source},
 };
 use crate::{
-    Error, Lsn,
+    Error, ErrorKind, Lsn,
     persistence::options::no_store,
-    snapshot::publish::Places,
-    vfs::{OsVfs, Vfs},
+    snapshot::{
+        publish::Places,
+        read::{Check, SNAPSHOT_BYTES_MAX, check},
+    },
+    vfs::{OsVfs, Vfs, read_file},
 };
 
-/// The records of a store, without its state: opening it reads no snapshot and no more than the
-/// first bytes of each segment.
+/// The records of a store, without its state: opening it reads no more than the first bytes of each
+/// segment, and a snapshot only where there is no journal.
 ///
 /// It takes no lock and writes nothing; the store may be live. With a history
 /// ([`keep_history`](crate::Builder::keep_history)) the log reaches back as far as that.
@@ -65,8 +68,8 @@ impl Journal {
     pub fn on(vfs: Arc<dyn Vfs>, state_file: impl AsRef<Path>) -> Result<Self, Error> {
         let source = Source { vfs, places: Places::new(state_file.as_ref()) };
         let index = source.index()?;
-        if index.is_nothing() && source.vfs.metadata(&source.places.state_file).is_err() {
-            return Err(no_store(&source.places));
+        if index.is_nothing() {
+            source.look_at_lone_snapshot()?;
         }
         Ok(Self { source })
     }
@@ -114,6 +117,26 @@ impl Journal {
 impl Source {
     pub(super) fn index(&self) -> Result<Index, Error> {
         Index::take(self.vfs.as_ref(), &self.places)
+    }
+
+    /// Without a journal there is still a store if there is a snapshot, whose version no header
+    /// has told.
+    fn look_at_lone_snapshot(&self) -> Result<(), Error> {
+        let path = &self.places.state_file;
+        if self.vfs.metadata(path).is_err() {
+            return Err(no_store(path));
+        }
+        let bytes = read_file(self.vfs.as_ref(), path, SNAPSHOT_BYTES_MAX)
+            .map_err(|error| Error::io("cannot read the snapshot", path, error))?;
+        match check(&bytes) {
+            Check::Newer(version) => {
+                let what = format!("written by a newer version: version={version}");
+                Err(Error::new(ErrorKind::NewerVersion, what)
+                    .at(path)
+                    .next("upgrade peer-journal; nothing was altered"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

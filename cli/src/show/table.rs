@@ -1,5 +1,7 @@
 //! A table that fits the terminal: less important columns go, long cells are cut.
 
+use std::borrow::Cow;
+
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::{
@@ -54,6 +56,8 @@ impl Column {
 #[derive(Clone, Debug)]
 pub struct Cell {
     text: String,
+    /// Columns that the text takes, worked out once: tables have a million cells.
+    width: usize,
     paint: Option<Paint>,
 }
 
@@ -61,13 +65,16 @@ impl Cell {
     /// A word with a meaning.
     #[must_use]
     pub fn painted(paint: Paint, text: impl Into<String>) -> Self {
-        Self { text: text.into(), paint: Some(paint) }
+        Self { paint: Some(paint), ..Self::from(text) }
     }
 }
 
 impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
-        Self { text: text.into(), paint: None }
+        let text = text.into();
+        // Text that is safe to print has no control character, so ASCII is a column each.
+        let width = if text.is_ascii() { text.len() } else { text.width() };
+        Self { text, width, paint: None }
     }
 }
 
@@ -122,8 +129,14 @@ impl Table {
         let mut owed = 0;
         for ((column, width), cell) in self.columns.iter().zip(widths).zip(cells) {
             let Some(width) = *width else { continue };
-            let text = cut(&cell.text, width);
-            let pad = width.saturating_sub(text.width());
+            let (text, taken) = if cell.width <= width {
+                (Cow::from(&cell.text), cell.width)
+            } else {
+                let short = cut(&cell.text, width);
+                let taken = short.width();
+                (Cow::from(short), taken)
+            };
+            let pad = width.saturating_sub(taken);
             let (before, after) = if column.is_right { (pad, 0) } else { (0, pad) };
             // Spaces are owed until something follows, so that no line ends with them.
             if !text.is_empty() {
@@ -146,7 +159,7 @@ impl Table {
         let natural = |(index, column): (usize, &Column)| {
             let head = if self.has_head { column.head.width() } else { 0 };
             let cells = self.rows.iter().filter_map(|row| row.get(index));
-            cells.map(|cell| cell.text.width()).fold(head, usize::max)
+            cells.map(|cell| cell.width).fold(head, usize::max)
         };
         let full: Vec<usize> = self.columns.iter().enumerate().map(natural).collect();
         let mut widths: Vec<Option<usize>> = full.iter().copied().map(Some).collect();

@@ -202,6 +202,18 @@ pub(crate) fn break_record(folder: &Path, lsn: u64) {
     panic!("no segment has a record {lsn}");
 }
 
+/// Makes the header of a segment one of a format that only a newer version knows.
+pub(crate) fn make_newer(segment: &mut [u8]) {
+    segment[8] = 9;
+    let checksum = {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&segment[..12]);
+        hasher.update(&segment[16..96]);
+        hasher.finalize()
+    };
+    segment[12..16].copy_from_slice(&checksum.to_le_bytes());
+}
+
 fn seen(number: u64, minutes: i64, addresses: &[&str]) -> Change {
     Change::PeerSeen {
         peer: peer(number),
