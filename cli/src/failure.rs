@@ -34,6 +34,11 @@ impl Failure {
         Self { code: 4, text: format!("{doing}: {error}") }
     }
 
+    /// A newer version wrote it.
+    pub fn newer(text: impl Into<String>) -> Self {
+        Self { code: 6, text: text.into() }
+    }
+
     /// Ctrl-C: the code that shells give for it.
     #[must_use]
     pub fn interrupted() -> Self {

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Fixture, NOW, copy_folder};
+use common::{Fixture, NOW, copy_folder, peer};
 
 #[test]
 fn every_sample_of_the_page_prints_what_it_says() {
@@ -15,6 +15,9 @@ fn every_sample_of_the_page_prints_what_it_says() {
     copy_folder(&fixture.journal(), &damaged.join("p2p-state.journal"));
     std::fs::copy(&fixture.state_file, damaged.join("p2p-state.json")).unwrap();
     common::break_record(&damaged, 15);
+    let address = |number: u64| format!("/ip4/192.0.2.{number}/tcp/4001/p2p/{}", peer(number + 20));
+    let nodes = format!("# mine\n{}\n{}\n/ip4/192.0.2.3/tcp/4001\n", address(1), address(2));
+    std::fs::write(fixture.folder.path().join("nodes.txt"), nodes).unwrap();
     // The samples name stores as a person in that folder would.
     std::env::set_current_dir(fixture.folder.path()).unwrap();
     let cases = trycmd::TestCases::new();

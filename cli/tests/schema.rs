@@ -54,6 +54,15 @@ fn answers(fixture: &Fixture, verb: &str) -> Vec<Value> {
         "cat" => vec![vec!["cat"], vec!["cat", "--at", "9"]],
         "export-line" => vec![vec!["export", "-o", "jsonl"]],
         "export" => vec![vec!["export"], vec!["export", "--kind", "ban"]],
+        "import" => {
+            let list = fixture.folder.path().join("list");
+            std::fs::write(&list, "/ip4/192.0.2.1/tcp/1\n").unwrap();
+            let list = list.to_str().unwrap();
+            let import =
+                |args: &[&str]| fixture.run(&[&["import", "--json"], args].concat()).json();
+            let store = fixture.state_file.to_str().unwrap();
+            return vec![import(&[list, "--dry-run"]), import(&[list]), import(&[store])];
+        }
         "bans" => vec![vec!["bans", "--json", "--all"], vec!["bans", "--json"]],
         "diff" => vec![vec!["diff", "8", "now", "--json"], vec!["diff", "8", "8", "--json"]],
         "why" => ends.iter().map(|end| vec!["why", end, "--json", "--all"]).collect(),

@@ -124,7 +124,7 @@ impl Source {
     fn look_at_lone_snapshot(&self) -> Result<(), Error> {
         let path = &self.places.state_file;
         if self.vfs.metadata(path).is_err() {
-            return Err(no_store(path));
+            return Err(no_store(&self.places));
         }
         let bytes = read_file(self.vfs.as_ref(), path, SNAPSHOT_BYTES_MAX)
             .map_err(|error| Error::io("cannot read the snapshot", path, error))?;

@@ -16,6 +16,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("export", include_str!("../../../docs/schema/export.schema.json")),
     ("export-line", include_str!("../../../docs/schema/export-line.schema.json")),
     ("forget", include_str!("../../../docs/schema/forget.schema.json")),
+    ("import", include_str!("../../../docs/schema/import.schema.json")),
     ("log", include_str!("../../../docs/schema/log.schema.json")),
     ("packages", include_str!("../../../docs/schema/packages.schema.json")),
     ("peers", include_str!("../../../docs/schema/peers.schema.json")),

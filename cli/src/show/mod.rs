@@ -87,6 +87,7 @@ pub fn count(count: impl TryInto<u64>, noun: &str) -> String {
     let plural = match noun {
         _ if count == 1 => noun.to_owned(),
         "DHT entry" => "DHT entries".to_owned(),
+        "address" => "addresses".to_owned(),
         _ => format!("{noun}s"),
     };
     format!("{} {plural}", number(count))

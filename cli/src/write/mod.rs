@@ -6,6 +6,7 @@ mod answer;
 mod ban;
 mod compact;
 mod forget;
+mod import;
 mod open;
 mod repair;
 mod unban;
@@ -36,6 +37,13 @@ pub enum Command {
     ///
     /// Stop the node first; a running node does the same by itself once a minute.
     Compact(compact::Args),
+    /// Take over what another program knows: addresses, or a whole state
+    ///
+    /// Stop the node first. Takes version 1 files, exports, other stores, lists of multiaddrs,
+    /// chain specifications, and what kubo and reth keep. The newer of two rows wins, addresses
+    /// are united; importing the same twice changes nothing. What is new becomes as few records
+    /// as possible, durable when this returns. What was done is told on standard error.
+    Import(import::Args),
     /// Show what it takes to mend a damaged store; do it with --apply
     ///
     /// The plan takes no lock and writes nothing. Damaged bytes are never thrown away: they go to
@@ -54,6 +62,7 @@ pub fn run(command: &Command, globals: &Globals, console: &mut Console) -> Resul
         Command::Unban(args) => unban::run(args, &source, console),
         Command::Forget(args) => forget::run(args, &source, console),
         Command::Compact(args) => compact::run(args, &source, console),
+        Command::Import(args) => import::run(args, &source, console),
         Command::Repair(args) => repair::run(args, &source, console),
     };
     let flushed = console.flush();

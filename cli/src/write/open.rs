@@ -28,10 +28,19 @@ pub(super) struct Open {
 impl Open {
     /// Opens the store. It must be there, must not be damaged, and nobody else may hold it.
     pub(super) fn new(source: &Source, console: &mut Console) -> Result<Self, Failure> {
+        Self::with(source, Absent::IsRefused, console)
+    }
+
+    /// The same, but makes the store if there is none.
+    pub(super) fn or_create(source: &Source, console: &mut Console) -> Result<Self, Failure> {
+        Self::with(source, Absent::IsMade, console)
+    }
+
+    fn with(source: &Source, absent: Absent, console: &mut Console) -> Result<Self, Failure> {
         let path = source.path()?;
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.map_err(|error| Failure::io("cannot start the runtime", error))?;
-        let store = open(&path, console.now).map_err(|error| match error.kind() {
+        let store = open(&path, absent, console.now).map_err(|error| match error.kind() {
             ErrorKind::Corrupt => damaged(&path, error),
             _ => error.into(),
         })?;
@@ -72,13 +81,20 @@ impl Open {
     }
 }
 
-fn open(path: &Path, now: DateTime<Utc>) -> Result<P2PStatePersistence, Error> {
-    P2PStatePersistence::builder(path)
-        .must_exist()
-        .on_damage(OnDamage::Refuse)
-        .limits(Limits::UNBOUNDED)
-        .clock(move || now)
-        .open()
+/// What becomes of a store that is not there.
+#[derive(Clone, Copy)]
+enum Absent {
+    IsRefused,
+    IsMade,
+}
+
+fn open(path: &Path, absent: Absent, now: DateTime<Utc>) -> Result<P2PStatePersistence, Error> {
+    let builder = P2PStatePersistence::builder(path);
+    let builder = match absent {
+        Absent::IsRefused => builder.must_exist(),
+        Absent::IsMade => builder,
+    };
+    builder.on_damage(OnDamage::Refuse).limits(Limits::UNBOUNDED).clock(move || now).open()
 }
 
 /// A command that does one thing does not mend on the side.
