@@ -16,8 +16,8 @@ use crate::{
     vfs::{Vfs, VfsFile},
 };
 
-/// Zeros are written in pieces of this size, so that preparing can be stopped in between.
-const ZERO_PIECE_BYTES: usize = 256 << 10;
+/// Zeros are written in pieces, so that preparing can be stopped in between.
+static ZERO_PIECE: [u8; 256 << 10] = [0; 256 << 10];
 
 /// A zero-filled file that is ready to become a segment: neither growth nor creation is left for
 /// the commit path.
@@ -100,14 +100,13 @@ impl Prepared {
 }
 
 fn fill_with_zeros(file: &dyn VfsFile, bytes: u64, stop: &dyn Fn() -> bool) -> io::Result<()> {
-    let zeros = vec![0; ZERO_PIECE_BYTES];
     let mut offset = 0;
     while offset < bytes {
         if stop() {
             return Err(io::Error::from(io::ErrorKind::Interrupted));
         }
         let rest = usize::try_from(bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let piece = zeros.get(..rest).unwrap_or(&zeros);
+        let piece = ZERO_PIECE.get(..rest).unwrap_or(&ZERO_PIECE);
         file.write_at(offset, piece)?;
         offset = offset.saturating_add(piece.len() as u64);
     }
