@@ -5,12 +5,15 @@ use super::{
     plan::Plan,
 };
 use crate::{
-    Error, ErrorKind,
+    Error, ErrorKind, Lsn,
     journal::{format::Seed, scan::records},
     snapshot::read::Skipped,
-    state::{self, Change, State},
+    state::{self, Change, DecodeError, State},
     vfs::Vfs,
 };
+
+/// Changes that are decoded before the first of them is applied.
+const AHEAD: usize = 16;
 
 /// Applies every piece of the plan and returns the number of records. A record that a limit keeps
 /// out is counted, not an error.
@@ -21,9 +24,8 @@ pub(super) fn replay(
     state: &mut State,
     skipped: &mut Skipped,
 ) -> Result<u64, Error> {
-    let mut replayed: u64 = 0;
     let mut loaded: Option<(usize, Vec<u8>, Option<Seed>)> = None;
-    let mut changes: Vec<Change> = Vec::new();
+    let mut ahead = Ahead { state, skipped, replayed: 0, changes: Vec::new(), ends: Vec::new() };
     for piece in &plan.pieces {
         let Some(segment) = inventory.segments.get_mut(piece.segment) else { continue };
         let kept = segment.take_bytes();
@@ -44,21 +46,52 @@ pub(super) fn replay(
             if record.lsn < piece.range.first || record.lsn > piece.range.last {
                 continue;
             }
-            changes.clear();
-            for change in state::decode(record.payload) {
-                changes.push(change.map_err(|error| {
-                    let what = format!("record lsn={} is of a newer version: {error}", record.lsn);
-                    Error::new(ErrorKind::NewerVersion, what)
-                        .at(&segment.path)
-                        .next("upgrade peer-journal; nothing was altered")
-                })?);
-            }
-            if let Err(error) = state.apply_all(&changes) {
-                skipped.add(format_args!("lsn {}: {error}", record.lsn));
-            }
-            replayed = replayed.saturating_add(1);
+            ahead.add(record.lsn, record.payload).map_err(|error| {
+                let what = format!("record lsn={} is of a newer version: {error}", record.lsn);
+                Error::new(ErrorKind::NewerVersion, what)
+                    .at(&segment.path)
+                    .next("upgrade peer-journal; nothing was altered")
+            })?;
         }
         loaded = Some((piece.segment, bytes, seed));
     }
-    Ok(replayed)
+    ahead.apply();
+    Ok(ahead.replayed)
+}
+
+/// Records that are decoded and not applied yet.
+struct Ahead<'a> {
+    state: &'a mut State,
+    skipped: &'a mut Skipped,
+    replayed: u64,
+    changes: Vec<Change>,
+    /// Each record's number, and how many changes there are up to its end.
+    ends: Vec<(Lsn, usize)>,
+}
+
+impl Ahead<'_> {
+    fn add(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), DecodeError> {
+        for change in state::decode(payload) {
+            self.changes.push(change?);
+        }
+        self.ends.push((lsn, self.changes.len()));
+        if self.changes.len() >= AHEAD {
+            self.apply();
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self) {
+        self.state.fetch(&self.changes);
+        let mut start = 0;
+        for (lsn, end) in self.ends.drain(..) {
+            let changes = self.changes.get(start..end).unwrap_or_default();
+            if let Err(error) = self.state.apply_all(changes) {
+                self.skipped.add(format_args!("lsn {lsn}: {error}"));
+            }
+            self.replayed = self.replayed.saturating_add(1);
+            start = end;
+        }
+        self.changes.clear();
+    }
 }

@@ -9,6 +9,7 @@ use std::{
     borrow::Borrow,
     fmt,
     hash::{BuildHasher, Hash, RandomState},
+    hint::black_box,
     sync::Arc,
 };
 
@@ -19,6 +20,9 @@ const FAN: usize = 64;
 const LOAD: usize = 8;
 /// Rows by which a full leaf grows; small, because unused room counts in every leaf.
 const STEP: usize = 2;
+
+/// Keys that are fetched at once; more would push each other out of the fastest memory.
+pub(super) const FETCHED_MAX: usize = 16;
 
 type Leaf<K, V> = Arc<Vec<(K, V)>>;
 type Page<K, V> = Arc<Vec<Leaf<K, V>>>;
@@ -101,6 +105,29 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
         let leaf = self.leaf_of(key);
         let row = self.leaf(leaf)?.iter().position(|(known, _)| known.borrow() == key)?;
         Some(Slot { leaf, row })
+    }
+
+    /// Looks at the rows of keys that are about to be found and tells how many `look` says yes to.
+    /// One step for all keys before the next step: memory fetches what a step needs for all of them
+    /// at once, while [`find`](Self::find) has to wait at each step of each key.
+    pub(crate) fn fetch<'a, Q: ?Sized + Eq + Hash + 'a>(
+        &self,
+        keys: impl Iterator<Item = &'a Q>,
+        look: impl Fn(&V) -> bool,
+    ) -> usize
+    where
+        K: Borrow<Q>,
+    {
+        let mut rows: [Option<(&'a Q, &Leaf<K, V>)>; FETCHED_MAX] = [None; FETCHED_MAX];
+        for (row, key) in rows.iter_mut().zip(keys) {
+            *row = self.leaf(self.leaf_of(key)).map(|leaf| (key, leaf));
+        }
+        black_box(rows.iter().flatten().filter(|(_, leaf)| leaf.is_empty()).count());
+        let values = rows.map(|row| {
+            let (key, leaf) = row?;
+            leaf.iter().find(|(known, _)| known.borrow() == key).map(|(_, value)| value)
+        });
+        values.iter().flatten().filter(|value| look(value)).count()
     }
 
     /// The value of a key.

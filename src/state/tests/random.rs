@@ -120,4 +120,50 @@ proptest! {
         }
         prop_assert_eq!(content(&replayed), content(&state));
     }
+
+    /// What is applied in place because nothing can refuse it is refused by nothing; and a batch is
+    /// applied wholly or not at all.
+    #[test]
+    fn batches_stand_or_fall_together(
+        before in prop::collection::vec(change(), 0..12),
+        batch in prop::collection::vec(change(), 0..5),
+        most in 1..9_usize,
+        value_bytes in 0..30_u64,
+    ) {
+        let mut limits = Limits {
+            peers: most,
+            addresses_per_peer: 3,
+            dht_entries: most,
+            packages: most,
+            bootstrap_nodes: most,
+            bans: most,
+            value_bytes,
+        };
+        let mut state = State::new(limits);
+        for change in &before {
+            state.apply(change).ok();
+        }
+        // Limits may have been lowered since.
+        limits.addresses_per_peer = 2;
+        limits.peers = most.div_ceil(2);
+        state.limits = limits;
+        let mut one_by_one = state.clone();
+        let all: Result<Vec<_>, _> = batch.iter().map(|change| one_by_one.apply(change)).collect();
+        let is_sure = state.is_sure_of(&batch);
+        prop_assert!(!is_sure || all.is_ok(), "it was sure of {:?}", batch);
+        state.fetch(&batch);
+        let unchanged = content(&state);
+        match state.apply_all(&batch) {
+            Ok(effect) => {
+                prop_assert_eq!(content(&state), content(&one_by_one));
+                let is_changed = all.unwrap().contains(&Effect::Changed);
+                prop_assert_eq!(effect == Effect::Changed, is_changed);
+            }
+            Err(_) => {
+                prop_assert!(all.is_err());
+                prop_assert_eq!(content(&state), unchanged);
+            }
+        }
+        check_counters(&state);
+    }
 }

@@ -69,6 +69,12 @@ fn run(steps: Vec<Step>) {
     for (key, value) in &model {
         assert_eq!(table.get(key), Some(value));
     }
+    for first in (0..u16::MAX - 16).step_by(1009) {
+        let keys = first..first + 16;
+        let even = keys.clone().filter(|key| model.get(key).is_some_and(|value| value % 2 == 0));
+        let keys: Vec<u16> = keys.collect();
+        assert_eq!(table.fetch(keys.iter(), |value| value % 2 == 0), even.count());
+    }
     assert_eq!(content(&table), model);
     for (clone, model) in clones {
         assert_eq!(content(&clone), model);
