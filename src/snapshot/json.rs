@@ -1,12 +1,12 @@
 //! Pretty JSON to a sink, piece by piece, with a running checksum: what serde_json's pretty writer
 //! writes, without its many small writes.
 
-use std::{fmt::Write, io};
+use std::io::{self, Write};
 
 use data_encoding::BASE64;
 use serde::Serialize;
 
-use crate::state::{Time, push_decimal};
+use crate::state::{AddressRef, PeerKey, Time, push_decimal};
 
 /// Bytes are handed on in pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;
@@ -20,7 +20,7 @@ pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
 /// A document being written. A value follows its [`key`](Self::key) or [`item`](Self::item).
 pub(super) struct Json<'a, 'b> {
-    text: String,
+    text: Vec<u8>,
     depth: usize,
     /// Nothing was written at this level yet.
     is_first: bool,
@@ -30,19 +30,19 @@ pub(super) struct Json<'a, 'b> {
 
 impl<'a, 'b> Json<'a, 'b> {
     pub(super) fn new(sink: &'a mut Sink<'b>) -> Self {
-        let text = String::with_capacity(PIECE_BYTES * 2);
+        let text = Vec::with_capacity(PIECE_BYTES * 2);
         Self { text, depth: 0, is_first: true, hasher: crc32fast::Hasher::new(), sink }
     }
 
     /// Begins a map (`{`) or a list (`[`).
-    pub(super) fn begin(&mut self, bracket: char) {
+    pub(super) fn begin(&mut self, bracket: u8) {
         self.text.push(bracket);
         self.depth += 1;
         self.is_first = true;
     }
 
     /// Ends a map (`}`) or a list (`]`).
-    pub(super) fn end(&mut self, bracket: char) {
+    pub(super) fn end(&mut self, bracket: u8) {
         self.depth -= 1;
         if !self.is_first {
             self.line();
@@ -63,9 +63,9 @@ impl<'a, 'b> Json<'a, 'b> {
     /// A name in a map; it needs no escapes.
     pub(super) fn key(&mut self, name: &str) {
         self.separate();
-        self.text.push('"');
-        self.text.push_str(name);
-        self.text.push_str("\": ");
+        self.text.push(b'"');
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.extend_from_slice(b"\": ");
     }
 
     pub(super) fn number(&mut self, number: u64) {
@@ -77,56 +77,75 @@ impl<'a, 'b> Json<'a, 'b> {
     }
 
     pub(super) fn bool(&mut self, value: bool) {
-        self.text.push_str(if value { "true" } else { "false" });
+        self.raw(if value { "true" } else { "false" });
     }
 
     pub(super) fn null(&mut self) {
-        self.text.push_str("null");
+        self.raw("null");
     }
 
     pub(super) fn time(&mut self, time: Time) {
-        self.text.push('"');
+        self.text.push(b'"');
         time.push_text(&mut self.text);
-        self.text.push('"');
+        self.text.push(b'"');
     }
 
     pub(super) fn string(&mut self, text: &str) -> io::Result<()> {
-        self.text_by(|out| out.push_str(text))
-    }
-
-    /// A string that `write` appends.
-    pub(super) fn text_by(&mut self, write: impl FnOnce(&mut String)) -> io::Result<()> {
-        let start = self.text.len();
-        self.text.push('"');
-        write(&mut self.text);
-        let written = self.text.get(start + 1..).unwrap_or_default();
-        if written.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
-            self.text.push('"');
+        if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+            self.text.push(b'"');
+            self.text.extend_from_slice(text.as_bytes());
+            self.text.push(b'"');
             return Ok(());
         }
-        let written = written.to_owned();
-        self.text.truncate(start);
-        self.other(&written)
+        self.other(&text)
+    }
+
+    pub(super) fn peer_id(&mut self, peer: &PeerKey) -> io::Result<()> {
+        self.usual(|text| peer.push_usual_text(text), || peer.to_string())
+    }
+
+    pub(super) fn address(&mut self, address: AddressRef<'_>) -> io::Result<()> {
+        self.usual(|text| address.push_usual_text(text), || address.to_string())
+    }
+
+    /// A string that `push` appends and that needs no escapes, or else any.
+    fn usual(
+        &mut self,
+        push: impl FnOnce(&mut Vec<u8>) -> bool,
+        any: impl FnOnce() -> String,
+    ) -> io::Result<()> {
+        self.text.push(b'"');
+        if push(&mut self.text) {
+            self.text.push(b'"');
+            return Ok(());
+        }
+        self.text.pop();
+        self.string(&any())
+    }
+
+    /// Text of the document as it stands, several parts at once: for the rows of which there are
+    /// many. It begins and ends nothing that [`begin`](Self::begin) and [`end`](Self::end) count.
+    pub(super) fn raw(&mut self, text: &str) {
+        self.text.extend_from_slice(text.as_bytes());
     }
 
     /// Bytes as base64 with padding. Values may be large: they go out in pieces too.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.text.push('"');
+        self.text.push(b'"');
         for piece in bytes.chunks(VALUE_PIECE_BYTES) {
             // Not `encode_append`: it fills the room with zeros first.
-            write!(self.text, "{}", BASE64.encode_display(piece)).map_err(io::Error::other)?;
+            write!(self.text, "{}", BASE64.encode_display(piece))?;
             if self.text.len() >= PIECE_BYTES {
                 self.hand_on()?;
             }
         }
-        self.text.push('"');
+        self.text.push(b'"');
         Ok(())
     }
 
     /// Whatever is rare enough to leave it to serde_json.
     pub(super) fn other(&mut self, value: &impl Serialize) -> io::Result<()> {
-        self.text.push_str(&serde_json::to_string(value)?);
-        Ok(())
+        serde_json::to_writer(&mut self.text, value).map_err(Into::into)
     }
 
     /// The checksum of all bytes so far.
@@ -135,28 +154,29 @@ impl<'a, 'b> Json<'a, 'b> {
         Ok(self.hasher.clone().finalize())
     }
 
-    /// Ends the document with a line end.
-    pub(super) fn finish(mut self) -> io::Result<()> {
-        self.text.push('\n');
-        self.hand_on()
+    /// Ends the document with a line end. Gives the checksum of all of it.
+    pub(super) fn finish(mut self) -> io::Result<u32> {
+        self.text.push(b'\n');
+        self.hand_on()?;
+        Ok(self.hasher.finalize())
     }
 
     fn separate(&mut self) {
         if !self.is_first {
-            self.text.push(',');
+            self.text.push(b',');
         }
         self.is_first = false;
         self.line();
     }
 
     fn line(&mut self) {
-        self.text.push('\n');
-        self.text.push_str(INDENT.get(..self.depth * 2).unwrap_or(INDENT));
+        self.text.push(b'\n');
+        self.raw(INDENT.get(..self.depth * 2).unwrap_or(INDENT));
     }
 
     fn hand_on(&mut self) -> io::Result<()> {
-        self.hasher.update(self.text.as_bytes());
-        let handed = (self.sink)(self.text.as_bytes());
+        self.hasher.update(&self.text);
+        let handed = (self.sink)(&self.text);
         self.text.clear();
         handed
     }
@@ -178,20 +198,20 @@ mod tests {
             },
             Value::String(text) => json.string(text)?,
             Value::Array(items) => {
-                json.begin('[');
+                json.begin(b'[');
                 for item in items {
                     json.item()?;
                     put(json, item)?;
                 }
-                json.end(']');
+                json.end(b']');
             }
             Value::Object(map) => {
-                json.begin('{');
+                json.begin(b'{');
                 for (name, value) in map {
                     json.key(name);
                     put(json, value)?;
                 }
-                json.end('}');
+                json.end(b'}');
             }
         }
         Ok(())

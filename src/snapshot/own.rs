@@ -2,12 +2,14 @@
 //! over JSON in general. Anything else, be it one space more, and any row that a limit keeps out,
 //! is left to the general reader in [`read`](super::read). Where both read, they read the same.
 
+mod peers;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
 use data_encoding::BASE64;
+use peers::Peers;
 
 use super::{
     Meta,
@@ -16,10 +18,7 @@ use super::{
 use crate::{
     Lsn, StoreId,
     ids::NUMBER_MAX,
-    state::{
-        AddressPacker, Change, GeoLocation, Limits, P2PState, Peer, PeerEntry, PeerKey, Reputation,
-        State, Time,
-    },
+    state::{Change, GeoLocation, Limits, P2PState, PeerKey, Reputation, Time},
 };
 
 /// No row of a peer is shorter: room is made for no more rows than the bytes can hold.
@@ -42,14 +41,14 @@ pub(super) fn read(bytes: &[u8], limits: Limits) -> Option<Loaded> {
     text.skip(b",\n  \"saved_at\": ")?;
     let saved_at = text.time()?.get();
     let count = text.counts()?;
-    let mut peers = Peers::with_room(count.min(bytes.len() / PEER_BYTES_MIN));
+    let mut peers = Peers::with_room(limits, count.min(bytes.len() / PEER_BYTES_MIN));
     text.list(b",\n  \"peers\": [", |text| peers.seen(text))?;
     let is_believed = lsn.get() <= NUMBER_MAX && segment <= NUMBER_MAX;
     if peers.rows.len() != count || !is_believed {
         return None;
     }
     text.list(b",\n  \"reputation\": [", |text| peers.reputation(text))?;
-    let mut filling = Filling::of(State::of_peers(limits, peers.rows)?);
+    let mut filling = Filling::of(peers.rows.into_state());
     text.others(&mut filling)?;
     text.skip(b",\n  \"checksum\": ")?;
     text.string()?;
@@ -57,70 +56,30 @@ pub(super) fn read(bytes: &[u8], limits: Limits) -> Option<Loaded> {
     text.rest.is_empty().then(|| filling.loaded(Meta { store_id, lsn, segment, saved_at }))
 }
 
-/// Peers with their reputations. Both lists are in the order of the ids, so that no reputation has
-/// to look for its peer and no id comes twice.
-struct Peers<'a> {
-    rows: Vec<(PeerKey, PeerEntry)>,
-    /// The ids of the rows that the list of peers made.
-    ids: Vec<Cow<'a, str>>,
-    packer: AddressPacker,
-    /// The place in `ids` that reputations have come to, and the id of the last one.
-    next: usize,
-    last: Option<Cow<'a, str>>,
+/// The key of an id's text, unless that is no text.
+fn key(id: &[u8]) -> Option<PeerKey> {
+    PeerKey::from_usual_text(id).or_else(|| std::str::from_utf8(id).ok().map(PeerKey::from_text))
 }
 
-impl<'a> Peers<'a> {
-    fn with_room(peers: usize) -> Self {
-        Self {
-            rows: Vec::with_capacity(peers),
-            ids: Vec::with_capacity(peers),
-            packer: AddressPacker::default(),
-            next: 0,
-            last: None,
+/// Bytes before the first one that is a quote, a backslash or a control, eight at a time.
+fn plain_len(text: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES << 7;
+    // Of the marked bytes the lowest is a true one.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let (words, rest) = text.as_chunks::<8>();
+    let mut len = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        let marks = zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c)) | controls;
+        if marks != 0 {
+            return len + usize::try_from(marks.trailing_zeros() / 8).unwrap_or_default();
         }
+        len += 8;
     }
-
-    fn seen(&mut self, text: &mut Text<'a>) -> Option<()> {
-        text.skip(b"\n    {\n      \"peer_id\": ")?;
-        let id = text.string()?;
-        text.list_at(b",\n      \"addresses\": [", b"\n      ]", |text| {
-            text.skip(b"\n        ")?;
-            self.packer.push(&text.string()?);
-            Some(())
-        })?;
-        text.skip(b",\n      \"last_seen\": ")?;
-        let last_seen = text.time()?;
-        text.skip(b"\n    }")?;
-        if self.ids.last().is_some_and(|last| *last >= id) {
-            return None;
-        }
-        let seen = Peer { last_seen, addresses: self.packer.take()?, verified: false };
-        let entry = PeerEntry { seen: Some(seen), ..PeerEntry::default() };
-        self.rows.push((PeerKey::from_text(&id), entry));
-        self.ids.push(id);
-        Some(())
-    }
-
-    fn reputation(&mut self, text: &mut Text<'a>) -> Option<()> {
-        text.skip(b"\n    {\n      \"peer_id\": ")?;
-        let id = text.string()?;
-        let reputation = text.reputation()?;
-        if self.last.as_ref().is_some_and(|last| *last >= id) {
-            return None;
-        }
-        while self.ids.get(self.next).is_some_and(|known| *known < id) {
-            self.next += 1;
-        }
-        match self.ids.get(self.next).filter(|known| **known == id) {
-            Some(_) => self.rows.get_mut(self.next)?.1.reputation = Some(reputation),
-            None => {
-                let entry = PeerEntry { reputation: Some(reputation), ..PeerEntry::default() };
-                self.rows.push((PeerKey::from_text(&id), entry));
-            }
-        }
-        self.last = Some(id);
-        Some(())
-    }
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
+    len + rest.iter().position(is_special).unwrap_or(rest.len())
 }
 
 /// What is not read yet. Every method takes what it reads off the front; `None` if something else
@@ -130,12 +89,17 @@ struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    fn skip(&mut self, piece: &[u8]) -> Option<()> {
-        self.rest = self.rest.strip_prefix(piece)?;
-        Some(())
+    /// The length of the piece is known to the compiler, which compares a few words then.
+    fn skip<const N: usize>(&mut self, piece: &[u8; N]) -> Option<()> {
+        let (start, rest) = self.rest.split_first_chunk::<N>()?;
+        if start == piece {
+            self.rest = rest;
+            return Some(());
+        }
+        None
     }
 
-    fn skips(&mut self, piece: &[u8]) -> bool {
+    fn skips<const N: usize>(&mut self, piece: &[u8; N]) -> bool {
         self.skip(piece).is_some()
     }
 
@@ -165,15 +129,27 @@ impl<'a> Text<'a> {
         serde_json::from_slice(number).ok()
     }
 
-    fn string(&mut self) -> Option<Cow<'a, str>> {
+    /// A string without escapes, in bytes that need not be text. `None` also if it has escapes.
+    fn plain(&mut self) -> Option<&'a [u8]> {
         let text = self.rest.strip_prefix(b"\"")?;
-        let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
-        let (plain, rest) = text.split_at_checked(text.iter().position(is_special)?)?;
-        if let Some(rest) = rest.strip_prefix(b"\"") {
-            self.rest = rest;
-            return std::str::from_utf8(plain).ok().map(Cow::Borrowed);
+        let (plain, rest) = text.split_at_checked(plain_len(text))?;
+        self.rest = rest.strip_prefix(b"\"")?;
+        Some(plain)
+    }
+
+    fn string(&mut self) -> Option<Cow<'a, str>> {
+        match self.plain() {
+            Some(plain) => std::str::from_utf8(plain).ok().map(Cow::Borrowed),
+            None => self.escaped().map(Cow::Owned),
         }
-        self.escaped().map(Cow::Owned)
+    }
+
+    /// The text of a peer id, in bytes that need not be text.
+    fn id(&mut self) -> Option<Cow<'a, [u8]>> {
+        match self.plain() {
+            Some(plain) => Some(Cow::Borrowed(plain)),
+            None => self.escaped().map(|text| Cow::Owned(text.into_bytes())),
+        }
     }
 
     /// A string with escapes in it.
@@ -203,19 +179,24 @@ impl<'a> Text<'a> {
     }
 
     fn time(&mut self) -> Option<Time> {
-        Time::from_text(&self.string()?).ok()
+        let text = self.plain()?;
+        Time::from_bytes(text).or_else(|| Time::from_text(std::str::from_utf8(text).ok()?).ok())
     }
 
     /// A list of the document.
-    fn list(&mut self, name: &[u8], row: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+    fn list<const N: usize>(
+        &mut self,
+        name: &[u8; N],
+        row: impl FnMut(&mut Self) -> Option<()>,
+    ) -> Option<()> {
         self.list_at(name, b"\n  ]", row)
     }
 
     /// A list that ends with these bytes, unless it is empty.
-    fn list_at(
+    fn list_at<const N: usize, const M: usize>(
         &mut self,
-        name: &[u8],
-        end: &[u8],
+        name: &[u8; N],
+        end: &[u8; M],
         mut row: impl FnMut(&mut Self) -> Option<()>,
     ) -> Option<()> {
         self.skip(name)?;
@@ -237,7 +218,8 @@ impl<'a> Text<'a> {
         for name in
             ["reputation", "dht_entries", "package_cache", "bootstrap_nodes", "bans", "profiles"]
         {
-            self.skip(format!(",\n    \"{name}\": ").as_bytes())?;
+            let name = format!(",\n    \"{name}\": ");
+            self.rest = self.rest.strip_prefix(name.as_bytes())?;
             usize::try_from(self.number()?).ok()?;
         }
         self.skip(b"\n  }")?;
@@ -315,7 +297,7 @@ impl<'a> Text<'a> {
 
     fn ban(&mut self, filling: &mut Filling) -> Option<()> {
         self.skip(b"\n    {\n      \"peer_id\": ")?;
-        let peer = PeerKey::from_text(&self.string()?);
+        let peer = key(&self.id()?)?;
         self.skip(b",\n      \"banned_at\": ")?;
         let at = self.time()?;
         self.skip(b",\n      \"until\": ")?;
@@ -330,7 +312,7 @@ impl<'a> Text<'a> {
 
     fn profile(&mut self, filling: &mut Filling) -> Option<()> {
         self.skip(b"\n    {\n      \"peer_id\": ")?;
-        let peer = PeerKey::from_text(&self.string()?);
+        let peer = key(&self.id()?)?;
         self.skip(b",\n      \"verified\": ")?;
         let verified = self.skips(b"true");
         if !verified {

@@ -111,13 +111,11 @@ impl Publication<'_> {
         }
         let file = self.vfs.create(path)?;
         let mut len = 0;
-        let mut hasher = crc32fast::Hasher::new();
-        write(self.state, self.meta, &mut |piece| {
+        let crc = write(self.state, self.meta, &mut |piece| {
             if (self.stop)() {
                 return Err(io::Error::from(io::ErrorKind::Interrupted));
             }
             file.write_at(len, piece)?;
-            hasher.update(piece);
             len = len.saturating_add(piece.len() as u64);
             if len > SNAPSHOT_BYTES_MAX {
                 // What the reader would refuse must not take the place of what it reads.
@@ -126,7 +124,7 @@ impl Publication<'_> {
             Ok(())
         })?;
         file.sync()?;
-        read_back(file.as_ref(), len, hasher.finalize(), self.stop)?;
+        read_back(file.as_ref(), len, crc, self.stop)?;
         Ok(len)
     }
 }

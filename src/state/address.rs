@@ -27,7 +27,7 @@ impl Address {
     /// The address of a row: any text will do, the empty one too.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
-        if let Some(bytes) = plain::parse(text) {
+        if let Some(bytes) = plain::parse(text.as_bytes()) {
             return Self(Repr::Binary(bytes.as_slice().into()));
         }
         let binary = text::parse_multiaddr(text).ok().filter(|address| address.to_string() == text);
@@ -153,12 +153,10 @@ impl<'a> AddressRef<'a> {
         })
     }
 
-    /// Appends the text that [`Display`](fmt::Display) writes.
-    pub(crate) fn push_text(self, text: &mut String) {
-        let pushed = (!self.is_text).then(|| plain::push_text(self.bytes, text)).flatten();
-        if pushed.is_none() {
-            text.push_str(&self.to_string());
-        }
+    /// Appends the text that [`Display`](fmt::Display) writes, which then needs no escapes; false,
+    /// and nothing appended, if the address is not of a usual kind.
+    pub(crate) fn push_usual_text(self, text: &mut Vec<u8>) -> bool {
+        !self.is_text && plain::push_text(self.bytes, text).is_some()
     }
 
     fn text(&self) -> Option<Cow<'_, str>> {

@@ -10,27 +10,55 @@ const LIMB: u64 = 656_356_768;
 /// Limbs that hold any [`BYTES_MAX`] bytes.
 const LIMBS: usize = 11;
 
-/// The base58 text of at most [`BYTES_MAX`] bytes; `None` for more.
-pub(super) fn encode(bytes: &[u8]) -> Option<String> {
+/// 32-bit words of the input.
+const WORDS_32: usize = BYTES_MAX / 4;
+/// Words whose products with limbs can be summed up in 64 bits, and one limb besides.
+const SUMMED: usize = WORDS_32 / 2;
+/// Digits in a limb.
+const LIMB_DIGITS: usize = 5;
+/// The limbs of each word's weight, those of the first word first, the lowest limb first.
+const WEIGHTS: [[u64; LIMBS]; WORDS_32] = weights();
+
+/// Appends the base58 text of at most [`BYTES_MAX`] bytes; false, and nothing appended, for more.
+pub(super) fn push(bytes: &[u8], text: &mut Vec<u8>) -> bool {
     let mut padded = [0; BYTES_MAX];
-    padded.split_at_mut_checked(BYTES_MAX.checked_sub(bytes.len())?)?.1.copy_from_slice(bytes);
+    let start = BYTES_MAX.checked_sub(bytes.len());
+    let Some((_, end)) = start.and_then(|start| padded.split_at_mut_checked(start)) else {
+        return false;
+    };
+    end.copy_from_slice(bytes);
     // The number in base `LIMB`, the lowest limb first.
     let mut limbs = [0_u64; LIMBS];
-    for word in padded.chunks_exact(4) {
-        let mut carry = word.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    for (words, weights) in padded.chunks_exact(4 * SUMMED).zip(WEIGHTS.chunks_exact(SUMMED)) {
+        for (word, weight) in words.chunks_exact(4).zip(weights) {
+            let word = word.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            for (limb, weight) in limbs.iter_mut().zip(weight) {
+                *limb += word * weight;
+            }
+        }
+        let mut carry = 0;
         for limb in &mut limbs {
-            let product = *limb << 32 | carry;
-            (*limb, carry) = (product % LIMB, product / LIMB);
+            let sum = *limb + carry;
+            (*limb, carry) = (sum % LIMB, sum / LIMB);
         }
     }
-    let mut text = String::with_capacity(bytes.len() * 7 / 5 + 1);
-    text.extend(bytes.iter().take_while(|byte| **byte == 0).map(|_| '1'));
-    let digits = limbs
-        .iter()
-        .rev()
-        .flat_map(|limb| [11_316_496, 195_112, 3_364, 58, 1].map(|power| limb / power % 58));
-    text.extend(digits.skip_while(|digit| *digit == 0).map(digit));
-    Some(text)
+    let mut digits = [0_u8; LIMBS * LIMB_DIGITS];
+    for (digits, limb) in digits.chunks_exact_mut(LIMB_DIGITS).rev().zip(limbs) {
+        let limb = u32::try_from(limb).unwrap_or_default();
+        for (to, power) in digits.iter_mut().zip([11_316_496, 195_112, 3_364, 58, 1]) {
+            *to = digit(limb / power % 58);
+        }
+    }
+    text.extend(bytes.iter().take_while(|byte| **byte == 0).map(|_| b'1'));
+    let zeros = digits.iter().take_while(|digit| **digit == b'1').count();
+    text.extend_from_slice(digits.get(zeros..).unwrap_or_default());
+    true
+}
+
+/// The base58 text of at most [`BYTES_MAX`] bytes; `None` for more.
+pub(super) fn encode(bytes: &[u8]) -> Option<String> {
+    let mut text = Vec::with_capacity(bytes.len() * 7 / 5 + 1);
+    if push(bytes, &mut text) { String::from_utf8(text).ok() } else { None }
 }
 
 /// Digits whose number fits in 64 bits.
@@ -56,19 +84,19 @@ impl Decoded {
 
 /// The bytes that base58 text stands for; `None` if it is no such text, or one of more than
 /// [`BYTES_MAX`] bytes.
-pub(super) fn decode(text: &str) -> Option<Decoded> {
-    let digits = text.as_bytes();
+pub(super) fn decode(digits: &[u8]) -> Option<Decoded> {
     let zeros = digits.iter().take_while(|digit| **digit == b'1').count();
     // The number in base 2^64, the lowest word first.
     let mut words = [0_u64; WORDS];
-    for group in digits.get(zeros..)?.chunks(GROUP) {
+    for (index, group) in digits.get(zeros..)?.chunks(GROUP).enumerate() {
         let (mut factor, mut carry) = (1_u64, 0_u64);
         for digit in group {
             let value = VALUES.get(usize::from(*digit)).copied().filter(|value| *value != NONE)?;
             factor *= 58;
             carry = carry * 58 + u64::from(value);
         }
-        for word in &mut words {
+        // Before it there were not more words than groups.
+        for word in words.iter_mut().take(index + 1) {
             let product = u128::from(*word) * u128::from(factor) + u128::from(carry);
             *word = u64::try_from(product & u128::from(u64::MAX)).ok()?;
             carry = u64::try_from(product >> 64).ok()?;
@@ -96,9 +124,29 @@ const fn values() -> [u8; 256] {
     values
 }
 
-fn digit(value: u64) -> char {
+#[expect(clippy::indexing_slicing, reason = "worked out by the compiler")]
+const fn weights() -> [[u64; LIMBS]; WORDS_32] {
+    let mut weights = [[0; LIMBS]; WORDS_32];
+    let mut weight = [0; LIMBS];
+    weight[0] = 1;
+    let mut word = WORDS_32;
+    while word > 0 {
+        word -= 1;
+        weights[word] = weight;
+        let mut carry = 0;
+        let mut limb = 0;
+        while limb < LIMBS {
+            let product = (weight[limb] << 32) + carry;
+            (weight[limb], carry) = (product % LIMB, product / LIMB);
+            limb += 1;
+        }
+    }
+    weights
+}
+
+fn digit(value: u32) -> u8 {
     let index = usize::try_from(value).unwrap_or_default();
-    ALPHABET.get(index).map_or('1', |byte| char::from(*byte))
+    ALPHABET.get(index).copied().unwrap_or(b'1')
 }
 
 #[cfg(test)]
@@ -114,7 +162,7 @@ mod tests {
                     bytes[zeros] = 0;
                     let text = encode(&bytes).unwrap();
                     assert_eq!(text, bs58::encode(&bytes).into_string());
-                    assert_eq!(decode(&text).unwrap().as_slice(), bytes, "{text}");
+                    assert_eq!(decode(text.as_bytes()).unwrap().as_slice(), bytes, "{text}");
                 }
             }
         }
@@ -123,13 +171,13 @@ mod tests {
     #[test]
     fn what_is_no_base58_or_too_long_is_refused() {
         for text in ["0", "O", "I", "l", "1 1", "a\u{e9}", "+", "a\0"] {
-            assert!(decode(text).is_none(), "{text}");
+            assert!(decode(text.as_bytes()).is_none(), "{text}");
         }
-        assert!(decode("").unwrap().as_slice().is_empty());
+        assert!(decode(b"").unwrap().as_slice().is_empty());
         for (bytes, fits) in [(vec![255; BYTES_MAX], true), (vec![1; BYTES_MAX + 1], false)] {
-            assert_eq!(decode(&bs58::encode(&bytes).into_string()).is_some(), fits);
+            assert_eq!(decode(bs58::encode(&bytes).into_string().as_bytes()).is_some(), fits);
         }
-        assert!(decode(&"1".repeat(BYTES_MAX)).is_some());
-        assert!(decode(&"1".repeat(BYTES_MAX + 1)).is_none());
+        assert!(decode("1".repeat(BYTES_MAX).as_bytes()).is_some());
+        assert!(decode("1".repeat(BYTES_MAX + 1).as_bytes()).is_none());
     }
 }

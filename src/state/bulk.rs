@@ -1,26 +1,56 @@
 //! Many peers at once: the state that applying them one after the other gives, without a look-up
 //! for each.
 
-use super::{PeerEntry, PeerKey, State, check, limits::Limits, table::Table};
+use super::{PeerEntry, PeerKey, Reputation, State, check, limits::Limits, table::Table};
 
-impl State {
-    /// A state of these peers. The keys are distinct, and no entry has a profile. `None` if a limit
-    /// keeps any of it out.
-    pub(crate) fn of_peers(limits: Limits, peers: Vec<(PeerKey, PeerEntry)>) -> Option<Self> {
-        if peers.len() > limits.peers {
+/// Peers that are to become a state. Each comes once, and none has a profile.
+#[derive(Debug)]
+pub(crate) struct PeerRows {
+    limits: Limits,
+    rows: Vec<(PeerKey, PeerEntry)>,
+    seen: usize,
+    reputations: usize,
+}
+
+impl PeerRows {
+    pub(crate) fn with_room(limits: Limits, peers: usize) -> Self {
+        let rows = Vec::with_capacity(peers.min(limits.peers));
+        Self { limits, rows, seen: 0, reputations: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Adds a peer that is not there yet; `None` if a limit keeps it out.
+    pub(crate) fn add(&mut self, peer: PeerKey, entry: PeerEntry) -> Option<()> {
+        check::entry(&peer, &entry).ok()?;
+        let addresses = entry.seen.as_ref().map_or(0, |seen| seen.addresses.len());
+        let is_full = self.rows.len() >= self.limits.peers;
+        if is_full || addresses > self.limits.addresses_per_peer {
             return None;
         }
-        let (mut seen, mut reputations) = (0, 0);
-        for (peer, entry) in &peers {
-            check::entry(peer, entry).ok()?;
-            reputations += usize::from(entry.reputation.is_some());
-            if let Some(row) = &entry.seen {
-                seen += 1;
-                if row.addresses.len() > limits.addresses_per_peer {
-                    return None;
-                }
-            }
+        self.seen += usize::from(entry.seen.is_some());
+        self.reputations += usize::from(entry.reputation.is_some());
+        self.rows.push((peer, entry));
+        Some(())
+    }
+
+    /// Gives the peer that was added as this one its reputation; `None` if a limit keeps it out, or
+    /// if it has one.
+    pub(crate) fn set_reputation(&mut self, index: usize, reputation: Reputation) -> Option<()> {
+        check::reputation(&reputation).ok()?;
+        let (_, entry) = self.rows.get_mut(index)?;
+        if entry.reputation.is_some() {
+            return None;
         }
-        Some(Self { limits, peers: Table::of(peers), seen, reputations, ..Self::default() })
+        entry.reputation = Some(reputation);
+        self.reputations += 1;
+        Some(())
+    }
+
+    pub(crate) fn into_state(self) -> State {
+        let Self { limits, rows, seen, reputations } = self;
+        State { limits, peers: Table::of(rows), seen, reputations, ..State::default() }
     }
 }

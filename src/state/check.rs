@@ -1,6 +1,8 @@
 //! Whether the fields of a change are within the limits; asked before anything is changed.
 
-use super::{Address, AddressRef, Change, GeoLocation, PeerEntry, PeerKey, limits as max};
+use super::{
+    Address, AddressRef, Change, GeoLocation, PeerEntry, PeerKey, Reputation, limits as max,
+};
 use crate::Error;
 
 /// Checks every field that has a limit of its own.
@@ -18,9 +20,7 @@ pub(super) fn fields(change: &Change) -> Result<(), Error> {
         }
         Change::PeerProfiled { agent, protocols, .. } => profile(agent.as_deref(), protocols),
         Change::LocationSet { location, .. } => location.iter().try_for_each(place),
-        Change::ReputationSet { reputation, .. } => {
-            reputation.location.iter().try_for_each(|location| place(location))
-        }
+        Change::ReputationSet { reputation: row, .. } => reputation(row),
         Change::DhtPut { key, value, .. } => {
             dht_key(key)?;
             bytes("a DHT value", value.len(), max::VALUE_BYTES_MAX)
@@ -56,8 +56,12 @@ pub(super) fn entry(peer: &PeerKey, entry: &PeerEntry) -> Result<(), Error> {
     if let Some(seen) = &entry.seen {
         seen.addresses.iter().try_for_each(address)?;
     }
-    let reputation = entry.reputation.iter();
-    reputation.flat_map(|row| &row.location).try_for_each(|location| place(location))
+    entry.reputation.iter().try_for_each(reputation)
+}
+
+/// Checks the fields of a reputation.
+pub(super) fn reputation(reputation: &Reputation) -> Result<(), Error> {
+    reputation.location.iter().try_for_each(|location| place(location))
 }
 
 /// The error of one row more than a limit allows; `limit` is the field of

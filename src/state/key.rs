@@ -1,6 +1,7 @@
 //! `PeerKey`: a peer id in 32 raw bytes where it is one, and any other text unchanged.
 
 use std::{
+    cmp::Ordering,
     fmt,
     hash::{Hash, Hasher},
 };
@@ -39,10 +40,8 @@ impl PeerKey {
     /// The key of a row: any text will do, the empty one too.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
-        // Base58 has one text for any bytes, so these bytes are written as the text was.
-        let decoded = base58::decode(text);
-        if let Some(usual) = decoded.and_then(|bytes| usual(bytes.as_slice())) {
-            return Self(usual);
+        if let Some(usual) = Self::from_usual_text(text.as_bytes()) {
+            return usual;
         }
         // Base58 takes quadratic time, so text that is no id by its length is not tried.
         let bytes = (text.len() <= PEER_ID_BYTES_MAX).then(|| bs58::decode(text).into_vec().ok());
@@ -50,6 +49,40 @@ impl PeerKey {
             .flatten()
             .and_then(|bytes| PeerId::from_bytes(&bytes).ok().filter(|id| id.to_bytes() == bytes));
         id.map_or_else(|| Self(Repr::Text(text.into())), Self::from)
+    }
+
+    /// The key of the text of one of the two usual kinds.
+    pub(crate) fn from_usual_text(text: &[u8]) -> Option<Self> {
+        // Base58 has one text for any bytes, so these bytes are written as the text was.
+        usual(base58::decode(text)?.as_slice()).map(Self)
+    }
+
+    /// Appends the text of a key of one of the two usual kinds; false, and nothing appended, for
+    /// others.
+    pub(crate) fn push_usual_text(&self, text: &mut Vec<u8>) -> bool {
+        match &self.0 {
+            Repr::Ed25519(key) => base58::push(&ed25519_bytes(key), text),
+            Repr::Sha256(digest) => base58::push(&sha256_bytes(digest), text),
+            Repr::Other(_) | Repr::Text(_) => false,
+        }
+    }
+
+    /// What orders the keys of the usual kinds as [`cmp_text`](Self::cmp_text) does, but for their
+    /// last bytes.
+    pub(crate) fn usual_prefix(&self) -> Option<u64> {
+        let (kind, bytes) = self.usual()?;
+        let prefix = u64::from_be_bytes(*bytes.first_chunk()?);
+        Some(u64::from(kind) << 63 | prefix >> 1)
+    }
+
+    /// Compares the texts, without writing those of the usual kinds.
+    pub(crate) fn cmp_text(&self, other: &Self) -> Ordering {
+        match (self.usual(), other.usual()) {
+            // All texts of a kind begin alike and are of one length, those of the first kind with a
+            // smaller digit; and the digits of base58 are in the order of ASCII.
+            (Some(usual), Some(other)) => usual.cmp(&other),
+            _ => self.to_string().cmp(&other.to_string()),
+        }
     }
 
     /// The variant of the record form and the bytes, if the key is of one of the two usual kinds.
@@ -157,12 +190,22 @@ fn usual(bytes: &[u8]) -> Option<Repr> {
     key.map(Repr::Ed25519).or(digest.map(Repr::Sha256))
 }
 
-fn ed25519_bytes(key: &[u8; 32]) -> Vec<u8> {
-    [&IDENTITY, ED25519.as_slice(), key].concat()
+fn ed25519_bytes(key: &[u8; 32]) -> [u8; 38] {
+    let mut bytes = [0; 38];
+    let (head, tail) = bytes.split_at_mut(6);
+    let (identity, header) = head.split_at_mut(2);
+    identity.copy_from_slice(&IDENTITY);
+    header.copy_from_slice(&ED25519);
+    tail.copy_from_slice(key);
+    bytes
 }
 
-fn sha256_bytes(digest: &[u8; 32]) -> Vec<u8> {
-    [SHA256.as_slice(), digest].concat()
+fn sha256_bytes(digest: &[u8; 32]) -> [u8; 34] {
+    let mut bytes = [0; 34];
+    let (head, tail) = bytes.split_at_mut(2);
+    head.copy_from_slice(&SHA256);
+    tail.copy_from_slice(digest);
+    bytes
 }
 
 fn base58_text(bytes: &[u8]) -> String {

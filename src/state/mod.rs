@@ -42,6 +42,8 @@ pub use key::PeerKey;
 
 pub use address::{Address, AddressList, AddressRef};
 
+pub(crate) use bulk::PeerRows;
+
 pub(crate) use packer::AddressPacker;
 
 pub use time::Time;

@@ -2,9 +2,7 @@
 //! the parts of a multiaddr. What is not here, or not written the one way that a multiaddr is
 //! written, is left to the multiaddr crate.
 
-use std::net::Ipv4Addr;
-
-use super::text::{push_decimal, split_pair};
+use super::text::push_decimal;
 
 const IP4: u8 = 4;
 const TCP: u8 = 6;
@@ -38,56 +36,70 @@ impl Short {
 }
 
 /// The bytes of the multiaddr with exactly this text.
-pub(super) fn parse(text: &str) -> Option<Short> {
+pub(super) fn parse(text: &[u8]) -> Option<Short> {
     let mut bytes = Short { bytes: [0; BYTES_MAX], len: 0 };
-    let mut rest = text.strip_prefix('/')?;
+    let mut rest = text;
     loop {
-        let (name, after) = split_pair(rest, '/');
-        let (value, behind) = after.map_or((None, None), |after| {
-            let (value, behind) = split_pair(after, '/');
-            (Some(value), behind)
-        });
-        let after = match name {
-            "ip4" => {
-                bytes.push(&[IP4])?;
-                // The standard library takes no leading zeros.
-                bytes.push(&value?.parse::<Ipv4Addr>().ok()?.octets())?;
-                behind
-            }
-            "tcp" => {
-                bytes.push(&[TCP])?;
-                bytes.push(&port(value?)?.to_be_bytes())?;
-                behind
-            }
-            "udp" => {
-                bytes.push(&UDP)?;
-                bytes.push(&port(value?)?.to_be_bytes())?;
-                behind
-            }
-            "quic-v1" => {
-                bytes.push(&QUIC_V1)?;
-                after
-            }
-            "ws" => {
-                bytes.push(&WS)?;
-                after
-            }
-            "p2p-circuit" => {
-                bytes.push(&P2P_CIRCUIT)?;
-                after
-            }
-            _ => return None,
+        rest = if let Some(host) = rest.strip_prefix(b"/ip4/") {
+            let (a, rest) = number(host, u8::MAX.into())?;
+            let (b, rest) = number(rest.strip_prefix(b".")?, u8::MAX.into())?;
+            let (c, rest) = number(rest.strip_prefix(b".")?, u8::MAX.into())?;
+            let (d, rest) = number(rest.strip_prefix(b".")?, u8::MAX.into())?;
+            let [[_, a], [_, b], [_, c], [_, d]] = [a, b, c, d].map(u16::to_be_bytes);
+            bytes.push(&[IP4, a, b, c, d])?;
+            rest
+        } else if let Some(port) = rest.strip_prefix(b"/tcp/") {
+            let (port, rest) = number(port, u16::MAX)?;
+            bytes.push(&[TCP])?;
+            bytes.push(&port.to_be_bytes())?;
+            rest
+        } else if let Some(port) = rest.strip_prefix(b"/udp/") {
+            let (port, rest) = number(port, u16::MAX)?;
+            bytes.push(&UDP)?;
+            bytes.push(&port.to_be_bytes())?;
+            rest
+        } else if let Some(rest) = rest.strip_prefix(b"/quic-v1") {
+            bytes.push(&QUIC_V1)?;
+            rest
+        } else if let Some(rest) = rest.strip_prefix(b"/ws") {
+            bytes.push(&WS)?;
+            rest
+        } else {
+            let rest = rest.strip_prefix(b"/p2p-circuit")?;
+            bytes.push(&P2P_CIRCUIT)?;
+            rest
         };
-        match after {
-            Some(after) => rest = after,
+        match rest.first() {
             None => return Some(bytes),
+            Some(b'/') => {}
+            Some(_) => return None,
         }
     }
 }
 
+/// A number without sign and leading zeros off the front of the text.
+fn number(text: &[u8], most: u16) -> Option<(u16, &[u8])> {
+    let mut number: u32 = 0;
+    let mut rest = text;
+    while let Some((digit, after)) = rest.split_first() {
+        let value = digit.wrapping_sub(b'0');
+        if value > 9 {
+            break;
+        }
+        number = number * 10 + u32::from(value);
+        if number > most.into() {
+            return None;
+        }
+        rest = after;
+    }
+    let digits = text.len() - rest.len();
+    let is_plain = digits == 1 || (digits > 1 && !text.starts_with(b"0"));
+    u16::try_from(number).ok().filter(|_| is_plain).map(|number| (number, rest))
+}
+
 /// Appends the text of the multiaddr with these bytes. `None`, and the text as it was, if that is
 /// left to the multiaddr crate.
-pub(super) fn push_text(bytes: &[u8], text: &mut String) -> Option<()> {
+pub(super) fn push_text(bytes: &[u8], text: &mut Vec<u8>) -> Option<()> {
     let before = text.len();
     let pushed = push_all(bytes, text);
     if pushed.is_none() {
@@ -96,38 +108,39 @@ pub(super) fn push_text(bytes: &[u8], text: &mut String) -> Option<()> {
     pushed
 }
 
-fn push_all(bytes: &[u8], text: &mut String) -> Option<()> {
+fn push_all(bytes: &[u8], text: &mut Vec<u8>) -> Option<()> {
     let mut rest = bytes;
     while !rest.is_empty() {
         rest = match *rest {
             [IP4, a, b, c, d, ref after @ ..] => {
-                text.push_str("/ip4/");
+                text.extend_from_slice(b"/ip4/");
                 for (index, octet) in [a, b, c, d].into_iter().enumerate() {
                     if index > 0 {
-                        text.push('.');
+                        text.push(b'.');
                     }
                     push_decimal(u64::from(octet), text);
                 }
                 after
             }
             [TCP, high, low, ref after @ ..] => {
-                text.push_str("/tcp/");
+                text.extend_from_slice(b"/tcp/");
                 push_decimal(u64::from(u16::from_be_bytes([high, low])), text);
                 after
             }
             [first, second, ref after @ ..] if [first, second] == UDP => {
                 let (port, after) = after.split_first_chunk()?;
-                text.push_str("/udp/");
+                text.extend_from_slice(b"/udp/");
                 push_decimal(u64::from(u16::from_be_bytes(*port)), text);
                 after
             }
             [first, second, ref after @ ..] => {
-                text.push_str(match [first, second] {
-                    QUIC_V1 => "/quic-v1",
-                    WS => "/ws",
-                    P2P_CIRCUIT => "/p2p-circuit",
+                let name: &[u8] = match [first, second] {
+                    QUIC_V1 => b"/quic-v1",
+                    WS => b"/ws",
+                    P2P_CIRCUIT => b"/p2p-circuit",
                     _ => return None,
-                });
+                };
+                text.extend_from_slice(name);
                 after
             }
             _ => return None,
@@ -136,15 +149,10 @@ fn push_all(bytes: &[u8], text: &mut String) -> Option<()> {
     Some(())
 }
 
-/// A port without leading zeros and signs.
-fn port(text: &str) -> Option<u16> {
-    let is_plain =
-        text == "0" || text.bytes().next().is_some_and(|first| (b'1'..=b'9').contains(&first));
-    if is_plain { text.parse().ok() } else { None }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use multiaddr::Multiaddr;
     use proptest::prelude::*;
 
@@ -190,12 +198,12 @@ mod tests {
             pieces in prop::collection::vec(pieces(), 0..5)
         ) {
             let text = pieces.concat();
-            let parsed = parse(&text);
+            let parsed = parse(text.as_bytes());
             if let Some(bytes) = &parsed {
                 prop_assert_eq!(Some(bytes.as_slice().to_vec()), by_the_crate(&text));
-                let mut written = "before".to_owned();
+                let mut written = b"before".to_vec();
                 prop_assert_eq!(push_text(bytes.as_slice(), &mut written), Some(()));
-                prop_assert_eq!(written, format!("before{text}"));
+                prop_assert_eq!(written, format!("before{text}").into_bytes());
             }
         }
 
@@ -203,12 +211,12 @@ mod tests {
         fn any_bytes_are_written_as_the_multiaddr_crate_does(
             bytes in prop::collection::vec(any::<u8>(), 0..12)
         ) {
-            let mut written = "before".to_owned();
+            let mut written = b"before".to_vec();
             match (push_text(&bytes, &mut written), Multiaddr::try_from(bytes)) {
                 (Some(()), address) => {
-                    prop_assert_eq!(written, format!("before{}", address.unwrap()));
+                    prop_assert_eq!(written, format!("before{}", address.unwrap()).into_bytes());
                 }
-                (None, _) => prop_assert_eq!(written, "before"),
+                (None, _) => prop_assert_eq!(written, b"before"),
             }
         }
     }
@@ -221,7 +229,7 @@ mod tests {
             "/ip4/127.0.0.1/tcp/0/ws",
             "/ip4/10.1.2.3/tcp/4001/p2p-circuit",
         ] {
-            let parsed = parse(text).unwrap();
+            let parsed = parse(text.as_bytes()).unwrap();
             assert_eq!(Some(parsed.as_slice()), by_the_crate(text).as_deref(), "{text}");
         }
     }

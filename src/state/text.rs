@@ -63,13 +63,8 @@ pub(super) fn parse_multiaddr(text: &str) -> std::result::Result<Multiaddr, mult
     Multiaddr::try_from(parsed.to_vec())
 }
 
-/// The text before the first separator, and the text behind it if there is one.
-pub(super) fn split_pair(text: &str, separator: char) -> (&str, Option<&str>) {
-    text.split_once(separator).map_or((text, None), |(before, after)| (before, Some(after)))
-}
-
 /// Appends a number in decimal digits.
-pub(crate) fn push_decimal(mut number: u64, text: &mut String) {
+pub(crate) fn push_decimal(mut number: u64, text: &mut Vec<u8>) {
     // The last digit first; 20 digits hold any number.
     let mut digits = [b'0'; 20];
     let mut count = 0;
@@ -81,8 +76,7 @@ pub(crate) fn push_decimal(mut number: u64, text: &mut String) {
             break;
         }
     }
-    let digits = digits.get(digits.len() - count..).unwrap_or_default();
-    text.push_str(std::str::from_utf8(digits).unwrap_or_default());
+    text.extend_from_slice(digits.get(digits.len() - count..).unwrap_or_default());
 }
 
 /// Text from elsewhere, escaped and cut for a message.

@@ -29,41 +29,44 @@ impl Time {
     }
 
     /// Appends the text that chrono's serde writes, faster in the years that have four digits.
-    pub(crate) fn push_text(self, text: &mut String) {
-        let (nanos, year) = (self.0.nanosecond(), u32::try_from(self.0.year()));
+    pub(crate) fn push_text(self, text: &mut Vec<u8>) {
+        let naive = self.0.naive_utc();
+        let (nanos, year) = (naive.nanosecond(), u32::try_from(naive.year()));
         let Some(year) = year.ok().filter(|year| *year <= 9999 && nanos < NANOS_PER_SECOND) else {
-            text.push_str(&self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+            let written = self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+            text.extend_from_slice(written.as_bytes());
             return;
         };
-        let fields = [
-            ('-', self.0.month()),
-            ('-', self.0.day()),
-            ('T', self.0.hour()),
-            (':', self.0.minute()),
-            (':', self.0.second()),
-        ];
-        push_digits(year, 4, text);
-        for (before, field) in fields {
-            text.push(before);
-            push_digits(field, 2, text);
-        }
+        let [a, b, c, d] = four_digits(year);
+        let ([e, f], [g, h]) = (two_digits(naive.month()), two_digits(naive.day()));
+        let ([i, j], [k, l]) = (two_digits(naive.hour()), two_digits(naive.minute()));
+        let [m, n] = two_digits(naive.second());
+        let fields = [a, b, c, d, b'-', e, f, b'-', g, h, b'T', i, j, b':', k, l, b':', m, n];
+        text.extend_from_slice(&fields);
         if nanos != 0 {
-            text.push('.');
-            match nanos {
-                nanos if nanos % 1_000_000 == 0 => push_digits(nanos / 1_000_000, 3, text),
-                nanos if nanos % 1000 == 0 => push_digits(nanos / 1000, 6, text),
-                nanos => push_digits(nanos, 9, text),
+            let [_, ms @ ..] = four_digits(nanos / 1_000_000);
+            let [_, us @ ..] = four_digits(nanos / 1000 % 1000);
+            let [_, ns @ ..] = four_digits(nanos % 1000);
+            text.push(b'.');
+            text.extend_from_slice(&ms);
+            if nanos % 1_000_000 != 0 {
+                text.extend_from_slice(&us);
+                if nanos % 1000 != 0 {
+                    text.extend_from_slice(&ns);
+                }
             }
         }
-        text.push('Z');
+        text.push(b'Z');
     }
 
     /// Reads what [`push_text`](Self::push_text) writes, and whatever else chrono takes.
     pub(crate) fn from_text(text: &str) -> Result<Self, chrono::ParseError> {
-        match parse_utc(text.as_bytes()) {
-            Some(time) => Ok(Self(time)),
-            None => text.parse().map(Self),
-        }
+        Self::from_bytes(text.as_bytes()).map_or_else(|| text.parse().map(Self), Ok)
+    }
+
+    /// Reads what [`push_text`](Self::push_text) writes in the years that have four digits.
+    pub(crate) fn from_bytes(text: &[u8]) -> Option<Self> {
+        parse_utc(text).map(Self)
     }
 
     /// True if more than `seconds` lie between this time and the later `now`.
@@ -131,12 +134,13 @@ fn number(digits: &[u8]) -> Option<u32> {
     })
 }
 
-/// Appends a number with leading zeros.
-fn push_digits(number: u32, digits: u32, text: &mut String) {
-    for place in (0..digits).rev() {
-        let digit = number / 10_u32.pow(place) % 10;
-        text.push(char::from_digit(digit, 10).unwrap_or('0'));
-    }
+fn two_digits(number: u32) -> [u8; 2] {
+    [number / 10, number].map(|number| b'0' + u8::try_from(number % 10).unwrap_or_default())
+}
+
+fn four_digits(number: u32) -> [u8; 4] {
+    let ([a, b], [c, d]) = (two_digits(number / 100), two_digits(number));
+    [a, b, c, d]
 }
 
 impl From<DateTime<Utc>> for Time {

@@ -9,7 +9,7 @@ use super::{
     },
     read as read_own, *,
 };
-use crate::state::Address;
+use crate::state::{Address, State};
 
 fn document(state: &State) -> Vec<u8> {
     let meta = Meta {

@@ -221,3 +221,33 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn keys_are_ordered_as_their_texts(
+        bytes in prop::collection::vec((any::<bool>(), any::<[u8; 32]>(), 0..40_usize), 2..9),
+        text in "[1-9A-Za-z]{0,60}",
+    ) {
+        let mut keys: Vec<PeerKey> = bytes
+            .iter()
+            .map(|(is_key, bytes, cut)| {
+                // Some begin alike, some with zeros.
+                let mut bytes = *bytes;
+                bytes.iter_mut().take(*cut).for_each(|byte| *byte = 0);
+                let prefix: &[u8] =
+                    if *is_key { &[0x00, 0x24, 0x08, 0x01, 0x12, 0x20] } else { &[0x12, 0x20] };
+                PeerId::from_bytes(&[prefix, &bytes].concat()).unwrap().into()
+            })
+            .collect();
+        keys.push(PeerKey::from_text(&text));
+        for one in &keys {
+            for other in &keys {
+                let expected = one.to_string().cmp(&other.to_string());
+                prop_assert_eq!(one.cmp_text(other), expected);
+                if let (Some(one), Some(other)) = (one.usual_prefix(), other.usual_prefix()) {
+                    prop_assert!(one.cmp(&other) == expected || one == other);
+                }
+            }
+        }
+    }
+}
