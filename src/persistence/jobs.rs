@@ -1,6 +1,9 @@
 //! What is asked of the compaction thread, and what others may know of it.
 
-use std::sync::{Arc, PoisonError, atomic::Ordering};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, atomic::Ordering},
+};
 
 use chrono::{DateTime, Utc};
 
@@ -74,7 +77,7 @@ impl CompactionStatus {
 }
 
 /// The way to the compaction thread; clones lead to the same one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Jobs {
     sender: Sender<Job>,
     pub(super) status: Arc<CompactionStatus>,
@@ -105,5 +108,11 @@ impl Jobs {
     pub(super) fn stop(&self) {
         self.status.stop.store(true, Ordering::Relaxed);
         self.sender.send(Job::Stop).ok();
+    }
+}
+
+impl fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jobs").field("status", &self.status).finish_non_exhaustive()
     }
 }
