@@ -159,6 +159,11 @@ impl Seed {
         Self(hasher.finalize())
     }
 
+    /// The value that a checksum starts from.
+    pub(crate) const fn value(self) -> u32 {
+        self.0
+    }
+
     /// The checksum of a record: of its header behind the checksum, and of its payload.
     pub(crate) fn crc(self, covered: &[u8], payload: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.0);

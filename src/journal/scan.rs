@@ -6,13 +6,18 @@
 
 use std::ops::Range;
 
-use super::format::{
-    HEADER_BYTES, Record, RecordKind, SEAL_BYTES, Seed, claim, decode_record, verified_record,
+use super::{
+    checksums::Checksums,
+    format::{
+        HEADER_BYTES, Record, RecordKind, SEAL_BYTES, Seed, claim, decode_record, verified_record,
+    },
 };
 use crate::Lsn;
 
 /// A valid record found behind damage is at most this many numbers ahead: a guard against chance.
 const LSN_LEAP_MAX: u64 = 1 << 24;
+/// Behind damage the checksums of longer records come from [`Checksums`].
+const SHORT_BYTES: usize = 8 << 10;
 
 /// Records that follow each other without a break, in numbers and in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +95,7 @@ pub(crate) fn scan(bytes: &[u8], start: usize, seed: Seed, first_lsn: Lsn) -> Sc
     let end = content_end(bytes, start);
     let mut offset = start;
     let mut expected = first_lsn;
+    let mut checksums = None;
     while offset < end {
         let next = if found.seal.is_some() {
             None // nothing may follow a seal
@@ -105,7 +111,8 @@ pub(crate) fn scan(bytes: &[u8], start: usize, seed: Seed, first_lsn: Lsn) -> Sc
         let resume = match found.seal {
             Some(_) => end,
             None => {
-                next_record(bytes, offset.saturating_add(1)..end, seed, expected).unwrap_or(end)
+                let within = offset.saturating_add(1)..end;
+                next_record(bytes, within, seed, expected, &mut checksums).unwrap_or(end)
             }
         };
         found.damage.push(offset..resume);
@@ -142,21 +149,43 @@ pub(crate) fn records(
 /// A record that verifies and does not go back in numbers.
 fn record_at(bytes: &[u8], offset: usize, seed: Seed, expected: Lsn) -> Option<Record<'_>> {
     let rest = bytes.get(offset..)?;
-    let (kind, lsn) = claim(rest)?;
+    is_plausible(rest, expected).then(|| decode_record(rest, seed))?
+}
+
+/// True if the number that the bytes claim does not go back. Asked before the checksum is worked
+/// out, over what may be megabytes.
+fn is_plausible(rest: &[u8], expected: Lsn) -> bool {
+    let Some((kind, lsn)) = claim(rest) else { return false };
     let smallest = match kind {
         RecordKind::Changes | RecordKind::Unknown => expected,
         // A seal carries the number of the record before it.
         RecordKind::Seal => expected.previous(),
     };
-    let leap = lsn.get().checked_sub(smallest.get())?;
-    if leap > LSN_LEAP_MAX {
-        return None; // before its checksum is worked out, over what may be megabytes
-    }
-    decode_record(rest, seed)
+    lsn.get().checked_sub(smallest.get()).is_some_and(|leap| leap <= LSN_LEAP_MAX)
 }
 
-fn next_record(bytes: &[u8], mut within: Range<usize>, seed: Seed, expected: Lsn) -> Option<usize> {
-    within.find(|&offset| record_at(bytes, offset, seed, expected).is_some())
+/// Where the next record begins that verifies alone.
+fn next_record<'a>(
+    bytes: &'a [u8],
+    mut within: Range<usize>,
+    seed: Seed,
+    expected: Lsn,
+    checksums: &mut Option<Checksums<'a>>,
+) -> Option<usize> {
+    within.find(|&offset| {
+        let rest = bytes.get(offset..).unwrap_or_default();
+        let Some(record) = is_plausible(rest, expected).then(|| verified_record(rest)).flatten()
+        else {
+            return false;
+        };
+        if record.bytes() <= SHORT_BYTES {
+            return decode_record(rest, seed).is_some();
+        }
+        let checksums = checksums.get_or_insert_with(|| Checksums::new(bytes));
+        // The checksum covers all of the record but itself.
+        let (start, len) = (offset.saturating_add(4), record.bytes().saturating_sub(4));
+        checksums.of(start, len, seed) == Some(record.crc)
+    })
 }
 
 /// Where the bytes end that are not the zeros of a prepared segment's rest.
@@ -325,6 +354,26 @@ mod tests {
         let found = scanned(&bytes);
         assert_eq!(only(&found.damage), 0..2 << 20);
         assert_eq!(found.last_lsn(), Some(Lsn::new(1)), "what is behind it is found");
+    }
+
+    /// What a stranger has stored may be made to look like the starts of long records, and is
+    /// searched when the record around it is damaged.
+    #[test]
+    fn claims_of_long_records_at_every_turn_cost_no_more_than_a_pass() {
+        let mut bytes = Vec::new();
+        let claimed = 1_u32 << 19;
+        while bytes.len() < 1 << 20 {
+            bytes.extend_from_slice(&[0xaa; 4]);
+            bytes.extend_from_slice(&(claimed | 1 << 24).to_le_bytes());
+            bytes.extend_from_slice(&2_u64.to_le_bytes());
+            bytes.extend_from_slice(&1_u32.to_le_bytes());
+        }
+        let rubbish = bytes.len();
+        let long = vec![0x55; 1 << 16];
+        encode_record(&mut bytes, seed(), RecordKind::Changes, Lsn::new(2), Lsn::new(1), &long);
+        let found = scanned(&bytes);
+        assert_eq!(only(&found.damage), 0..rubbish);
+        assert_eq!(found.last_lsn(), Some(Lsn::new(2)), "a long record behind it is found");
     }
 
     #[test]
