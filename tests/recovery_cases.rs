@@ -109,7 +109,8 @@ fn an_unborn_segment_is_removed_when_the_next_one_is_durable() {
     drop(builder(&crashed).open().unwrap());
     let calls: Vec<_> = crashed.trace().into_iter().filter(|call| call.number > before).collect();
     let at = |op: Op, path: &Path| calls.iter().position(|call| call.op == op && call.path == path);
-    let started = calls.iter().position(|call| call.op == Op::Rename).unwrap();
+    let is_wal = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "wal");
+    let started = calls.iter().position(|call| call.to.as_ref().is_some_and(is_wal)).unwrap();
     let durable =
         calls[started..].iter().position(|call| call.op == Op::SyncDir).unwrap() + started;
     assert!(at(Op::Remove, &unborn).unwrap() > durable, "{calls:?}");
