@@ -6,19 +6,22 @@ mod common;
 
 use std::{
     io,
+    path::Path,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
 
 use chrono::{DateTime, Utc};
 use common::{
-    address, peer,
+    address,
+    hooked::{Hooked, Hooks},
+    peer,
     sim::{
-        block_on, builder, eight_writers, open, survives_a_power_cut, wait_until_durable,
-        wait_until_healthy,
+        STATE_FILE, block_on, builder, eight_writers, open, survives_a_power_cut,
+        wait_until_durable, wait_until_healthy,
     },
 };
 use peer_journal::{
@@ -257,4 +260,60 @@ fn a_sector_that_cannot_be_read_costs_the_records_in_it_and_no_more() {
     let kept = store.view().unwrap().state().counts().dht_entries as u64;
     assert_eq!(kept + report.lost_records(), 10, "{report}");
     assert!(report.lost_records() > 0 && report.lost_records() < 5, "{report}");
+}
+
+/// A disk that says yes, and keeps something else of a snapshot, while it is on.
+#[derive(Debug, Default)]
+struct Lying(AtomicBool);
+
+impl Hooks for Lying {
+    fn written(&self, path: &Path, bytes: &[u8]) -> Option<Vec<u8>> {
+        let lies = path.ends_with("p2p-state.json.tmp") && self.0.load(Ordering::Relaxed);
+        let mut kept = bytes.to_vec();
+        kept[0] ^= u8::from(lies);
+        lies.then_some(kept)
+    }
+}
+
+#[test]
+fn a_snapshot_that_reads_back_differently_takes_the_place_of_none() {
+    let disk = SimDisk::new(1);
+    let lying = Arc::new(Lying::default());
+    let hooks = Arc::clone(&lying) as Arc<dyn Hooks>;
+    let store = builder(&disk).vfs(Arc::new(Hooked::new(&disk, hooks))).open().unwrap();
+    store.dht_put("first", b"value").unwrap().wait().unwrap();
+    block_on(store.compact()).unwrap();
+    let sound = disk.read(STATE_FILE).unwrap();
+    store.dht_put("second", b"value").unwrap().wait().unwrap();
+    lying.0.store(true, Ordering::Relaxed);
+    let error = block_on(store.compact()).unwrap_err();
+    assert!(format!("{error:#}").contains("reads back differently"), "{error:#}");
+    assert_eq!(disk.read(STATE_FILE).unwrap(), sound);
+    lying.0.store(false, Ordering::Relaxed);
+    assert_eq!(block_on(store.compact()).unwrap(), Lsn::new(2));
+}
+
+/// Where there are no hard links the fallback is a copy, and a crash may leave a part of it.
+#[test]
+fn a_part_of_a_fallback_is_no_fallback() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    store.dht_put("first", b"value").unwrap().wait().unwrap();
+    block_on(store.compact()).unwrap();
+    drop(store);
+    let whole = disk.read(STATE_FILE).unwrap();
+    let fallback = "/node/p2p-state.journal/snapshot-00000000000000000001.json";
+    disk.write(fallback, &whole[..whole.len() / 2]).unwrap();
+    let store = open(&disk).unwrap();
+    store.dht_put("second", b"value").unwrap().wait().unwrap();
+    block_on(store.compact()).unwrap();
+    drop(store);
+    disk.rot(STATE_FILE, 1).unwrap();
+    let store = open(&disk).unwrap();
+    let report = store.recovery().unwrap();
+    assert_eq!(report.lost, [], "{report}");
+    let view = store.view().unwrap();
+    assert!(
+        view.state().dht_entry("first").is_some() && view.state().dht_entry("second").is_some()
+    );
 }

@@ -6,7 +6,6 @@
 mod common;
 
 use std::{
-    io,
     path::Path,
     sync::{
         Arc, Condvar, Mutex,
@@ -16,12 +15,14 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use common::sim::{STATE_FILE, block_on, builder, open};
+use common::{
+    hooked::{Hooked, Hooks},
+    sim::{STATE_FILE, block_on, builder, open},
+};
 use peer_journal::{
     ErrorKind, Lsn, P2PState, P2PStatePersistence, SerializedDHTEntry,
     state::Change,
     testing::{Effect, Fault, Op, Outcome, SimDisk},
-    vfs::{Entry, Vfs, VfsFile, VfsLock},
 };
 
 const JOURNAL: &str = "/node/p2p-state.journal";
@@ -189,7 +190,6 @@ fn a_save_that_succeeds_after_a_failed_one_has_its_name() {
 /// between the rename of a new segment and the commit thread's own sync of that folder.
 #[derive(Debug)]
 struct Meeting {
-    disk: SimDisk,
     stage: Mutex<Stage>,
     changed: Condvar,
 }
@@ -209,8 +209,8 @@ enum Stage {
 }
 
 impl Meeting {
-    fn new(disk: &SimDisk) -> Self {
-        Self { disk: disk.clone(), stage: Mutex::new(Stage::Off), changed: Condvar::new() }
+    fn new() -> Self {
+        Self { stage: Mutex::new(Stage::Off), changed: Condvar::new() }
     }
 
     fn reach(&self, stage: Stage) {
@@ -234,71 +234,36 @@ fn is_thread(name: &str) -> bool {
     std::thread::current().name() == Some(name)
 }
 
-impl Vfs for Meeting {
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)?;
+impl Hooks for Meeting {
+    fn renamed(&self, _to: &Path) {
         if is_thread("peer-journal-commit") && self.stage() == Stage::Compacting {
             self.reach(Stage::Renamed);
             self.await_stage(Stage::Failed);
         }
-        Ok(())
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+    fn before_sync_dir(&self, disk: &SimDisk, path: &Path) {
         let is_journal = path.ends_with("p2p-state.journal");
         if is_journal && is_thread("peer-journal-compact") && self.stage() == Stage::Armed {
             self.reach(Stage::Compacting);
             self.await_stage(Stage::Renamed);
-            self.disk.fail(folder_sync_fails(0));
-            let failed = self.disk.sync_dir(path);
-            self.reach(Stage::Failed);
-            return failed;
+            disk.fail(folder_sync_fails(0));
         }
-        self.disk.sync_dir(path)
     }
 
-    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        self.disk.create(path)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        self.disk.open(path)
-    }
-
-    fn open_read_only(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        self.disk.open_read_only(path)
-    }
-
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.link(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir_all(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        self.disk.list(path)
-    }
-
-    fn metadata(&self, path: &Path) -> io::Result<Entry> {
-        self.disk.metadata(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn VfsLock>> {
-        self.disk.lock(path)
+    fn after_sync_dir(&self) {
+        if is_thread("peer-journal-compact") && self.stage() == Stage::Renamed {
+            self.reach(Stage::Failed);
+        }
     }
 }
 
 #[test]
 fn a_segment_whose_name_another_thread_s_sync_forgot_acknowledges_nothing() {
     let disk = SimDisk::new(1);
-    let meeting = Arc::new(Meeting::new(&disk));
-    let store = builder(&disk).vfs(Arc::clone(&meeting) as Arc<dyn Vfs>).open().unwrap();
+    let meeting = Arc::new(Meeting::new());
+    let hooks = Arc::clone(&meeting) as Arc<dyn Hooks>;
+    let store = builder(&disk).vfs(Arc::new(Hooked::new(&disk, hooks))).open().unwrap();
     append_durably(&store, "first");
     block_on(store.compact()).unwrap();
     append_durably(&store, "second");

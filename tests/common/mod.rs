@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation)]
 
 pub(crate) mod explore;
+pub(crate) mod hooked;
 pub(crate) mod made;
 pub(crate) mod sim;
 
