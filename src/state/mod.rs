@@ -16,6 +16,7 @@ mod diff;
 mod difference;
 mod entry;
 mod key;
+mod leaf;
 pub mod limits;
 mod packer;
 mod plain;

@@ -13,18 +13,21 @@ use std::{
     sync::Arc,
 };
 
-/// Leaves in a page, and pages in a group: so few that no single change copies much, so many that a
-/// million rows are in some thirty groups.
-const FAN: usize = 64;
+use super::leaf::Leaf;
+
+/// Leaves in a page. The first change of one after the table was cloned copies the page and counts
+/// one more holder of each leaf, which is seldom in the cache: the slowest append beside a snapshot
+/// is the one that does so.
+const PAGE: usize = 16;
+/// Pages in a group: so many that a million rows are in some thirty groups, which is what a clone
+/// copies.
+const GROUP: usize = 256;
 /// Mean rows in a leaf: fewer cost memory, more cost time to scan and to copy.
 const LOAD: usize = 8;
-/// Rows by which a full leaf grows; small, because unused room counts in every leaf.
-const STEP: usize = 2;
 
 /// Keys that are fetched at once; more would push each other out of the fastest memory.
 pub(super) const FETCHED_MAX: usize = 16;
 
-type Leaf<K, V> = Arc<Vec<(K, V)>>;
 type Page<K, V> = Arc<Vec<Leaf<K, V>>>;
 type Group<K, V> = Arc<Vec<Page<K, V>>>;
 
@@ -64,11 +67,11 @@ impl<K, V> Table<K, V> {
 
     /// The row at a slot.
     pub(crate) fn at(&self, slot: Slot) -> Option<&V> {
-        self.leaf(slot.leaf)?.get(slot.row).map(|(_, value)| value)
+        self.leaf(slot.leaf)?.get(slot.row)
     }
 
     fn leaf(&self, index: usize) -> Option<&Leaf<K, V>> {
-        self.groups.get(index / FAN / FAN)?.get(index / FAN % FAN)?.get(index % FAN)
+        self.groups.get(index / PAGE / GROUP)?.get(index / PAGE % GROUP)?.get(index % PAGE)
     }
 }
 
@@ -92,8 +95,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
                 leaf.push(row);
             }
         }
-        let pages = in_fans(leaves.into_iter().map(Arc::new));
-        table.groups = in_fans(pages.into_iter());
+        let pages = grouped(leaves.into_iter().map(Leaf::from), PAGE);
+        table.groups = grouped(pages.into_iter(), GROUP);
         table
     }
 
@@ -140,7 +143,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
 
     /// The row at a slot, to change. Copies its leaf if a clone of the table shares it.
     pub(crate) fn at_mut(&mut self, slot: Slot) -> Option<&mut V> {
-        self.leaf_mut(slot.leaf)?.get_mut(slot.row).map(|(_, value)| value)
+        self.leaf_mut(slot.leaf)?.get_mut(slot.row)
     }
 
     /// Changes the row at the slot; without one, changes a default value and adds it under the key.
@@ -175,9 +178,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
         K: Borrow<Q>,
     {
         let slot = self.find(key)?;
-        let leaf = self.leaf_mut(slot.leaf)?;
-        let (_, value) = leaf.swap_remove(slot.row);
-        trim(leaf);
+        let value = self.leaf_mut(slot.leaf)?.swap_remove(slot.row)?;
         self.len -= 1;
         Some(value)
     }
@@ -190,16 +191,17 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
                 continue;
             }
             let Some(leaf) = self.leaf_mut(index) else { continue };
-            let before = leaf.len();
-            leaf.retain(|(_, value)| {
+            let mut rows = leaf.take();
+            let before = rows.len();
+            rows.retain(|(_, value)| {
                 let kept = keep(value);
                 if !kept {
                     dropped(value);
                 }
                 kept
             });
-            trim(leaf);
-            let gone = before - leaf.len();
+            let gone = before - rows.len();
+            *leaf = Leaf::from(rows);
             self.len -= gone;
         }
     }
@@ -211,9 +213,6 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
         }
         let index = self.leaf_of(&key);
         if let Some(leaf) = self.leaf_mut(index) {
-            if leaf.len() == leaf.capacity() {
-                leaf.reserve_exact(STEP);
-            }
             leaf.push((key, value));
             self.len += 1;
         }
@@ -227,25 +226,23 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
         // The leaf to split is the added one without its highest bit.
         let source = added.checked_ilog2().map(|bits| added - (1 << bits));
         if let Some(leaf) = source.and_then(|source| self.leaf_mut(source)) {
-            let rows = std::mem::take(leaf);
-            let (mut stay, go): (Vec<_>, Vec<_>) =
+            let rows = leaf.take();
+            let (stay, go): (Vec<_>, Vec<_>) =
                 rows.into_iter().partition(|(key, _)| self.leaf_of(key) != added);
-            stay.shrink_to_fit();
             moved = go;
-            moved.shrink_to_fit();
             if let Some(leaf) = source.and_then(|source| self.leaf_mut(source)) {
-                *leaf = stay;
+                *leaf = stay.into();
             }
         }
-        if added.is_multiple_of(FAN * FAN) {
+        if added.is_multiple_of(PAGE * GROUP) {
             self.groups.push(Arc::default());
         }
         let Some(group) = self.groups.last_mut().map(Arc::make_mut) else { return };
-        if added.is_multiple_of(FAN) {
+        if added.is_multiple_of(PAGE) {
             group.push(Arc::default());
         }
         if let Some(page) = group.last_mut().map(Arc::make_mut) {
-            page.push(Arc::new(moved));
+            page.push(moved.into());
         }
     }
 
@@ -258,10 +255,10 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
         if index < self.leaves { index } else { index & (mask >> 1) }
     }
 
-    fn leaf_mut(&mut self, index: usize) -> Option<&mut Vec<(K, V)>> {
-        let group = Arc::make_mut(self.groups.get_mut(index / FAN / FAN)?);
-        let page = Arc::make_mut(group.get_mut(index / FAN % FAN)?);
-        Some(Arc::make_mut(page.get_mut(index % FAN)?))
+    fn leaf_mut(&mut self, index: usize) -> Option<&mut Leaf<K, V>> {
+        let group = Arc::make_mut(self.groups.get_mut(index / PAGE / GROUP)?);
+        let page = Arc::make_mut(group.get_mut(index / PAGE % GROUP)?);
+        page.get_mut(index % PAGE)
     }
 }
 
@@ -281,19 +278,12 @@ fn pair<K, V>((key, value): &(K, V)) -> (&K, &V) {
     (key, value)
 }
 
-/// Nodes of a level, [`FAN`] in each node of the next one.
-fn in_fans<T>(nodes: impl Iterator<Item = T>) -> Vec<Arc<Vec<T>>> {
+/// Nodes of a level, so many in each node of the next one.
+fn grouped<T>(nodes: impl Iterator<Item = T>, count: usize) -> Vec<Arc<Vec<T>>> {
     let mut nodes = nodes.peekable();
-    let mut fans = Vec::new();
+    let mut above = Vec::new();
     while nodes.peek().is_some() {
-        fans.push(Arc::new(nodes.by_ref().take(FAN).collect()));
+        above.push(Arc::new(nodes.by_ref().take(count).collect()));
     }
-    fans
-}
-
-/// Gives back the room that removed rows left.
-fn trim<T>(leaf: &mut Vec<T>) {
-    if leaf.capacity() - leaf.len() > 2 * STEP {
-        leaf.shrink_to_fit();
-    }
+    above
 }
