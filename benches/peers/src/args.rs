@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 pub const USAGE: &str = "usage: peer-journal-bench-peers [ROW ...] [OPTION ...]
        peer-journal-bench-peers check        prove with strace that every rival syncs
+       peer-journal-bench-peers report       the table and plots of what was measured before
 
 Rows (default: all of them, in this order):
   durable     every change durable before it counts: durable-1, durable-64, durable-1024 tasks
@@ -22,7 +23,8 @@ Options:
   --seconds S   time for each engine in a round, where that is what is fixed (1)
   --peers N     peers in the store (100000)
   --dir PATH    a folder on the disk to measure (the system's temporary folder)
-  --out PATH    where the table and the plots go (benches/peers/out)
+  --out PATH    where the table and the plots go (benches/peers/out); rows that lie there from
+                earlier runs stay in them, so that a full run can be made in pieces
   --only NAMES  comma-separated rivals (all)";
 
 #[derive(Clone, Debug)]

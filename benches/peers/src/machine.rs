@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use crate::args::Args;
 
-/// One paragraph: processor, memory, kernel, file system, and how the rows were run.
-pub fn describe(args: &Args, dir: &Path) -> String {
+/// One paragraph: processor, memory, kernel, file system.
+pub fn describe(dir: &Path) -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| -> Option<String> {
         let line = text.lines().find(|line| line.starts_with(name))?;
@@ -16,14 +16,14 @@ pub fn describe(args: &Args, dir: &Path) -> String {
     let memory = field(&read("/proc/meminfo"), "MemTotal").unwrap_or("unknown".into());
     let kernel = read("/proc/sys/kernel/osrelease");
     let system = file_system(&read("/proc/mounts"), dir).unwrap_or("unknown file system".into());
-    format!(
-        "{processor}, {cores} cores, {memory} of memory, Linux {}, {system}; {} rounds, {:.1} s \
-         each, {} peers.",
-        kernel.trim(),
-        args.rounds,
-        args.time.as_secs_f64(),
-        args.peers
-    )
+    let kernel = kernel.trim();
+    format!("{processor}, {cores} cores, {memory} of memory, Linux {kernel}, {system}.")
+}
+
+/// How a row was run.
+pub fn run(args: &Args) -> String {
+    let (rounds, seconds) = (args.rounds, args.time.as_secs_f64());
+    format!("{rounds} rounds of {seconds:.1} s, where the time is fixed; {} peers.", args.peers)
 }
 
 /// Type and options of the mount that holds the folder.

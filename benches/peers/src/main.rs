@@ -9,6 +9,7 @@ mod args;
 mod check;
 mod engines;
 mod group;
+mod kept;
 mod machine;
 mod ours;
 mod plot;
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     let known = |word: &String| {
         let row = word.trim_end_matches(|end: char| end == '-' || end.is_ascii_digit());
-        word == "check" || ROWS.iter().any(|(name, _)| *name == row)
+        word == "check" || word == "report" || ROWS.iter().any(|(name, _)| *name == row)
     };
     if let Some(word) = args.words.iter().find(|word| !known(word)) {
         return Err(format!("there is no row {word}\n{}", args::USAGE).into());
@@ -76,6 +77,7 @@ fn run(args: &Args) -> Result<()> {
     std::fs::create_dir_all(&dir)?;
     let result = match args.words.first().map(String::as_str) {
         Some("check") => check::run(args, &dir),
+        Some("report") => report(&args.out, &dir),
         _ => measure(args, &dir),
     };
     std::fs::remove_dir_all(&dir)?;
@@ -98,9 +100,16 @@ fn measure(args: &Args, dir: &Path) -> Result<()> {
             std::fs::remove_dir_all(&place)?;
         }
     }
-    let targets = targets::judge(&rows);
-    report::write(&rows, &targets, &machine::describe(args, dir), &args.out)?;
+    rows.iter_mut().for_each(|row| row.run = machine::run(args));
+    kept::save(&rows, &args.out)?;
+    report(&args.out, dir)?;
     failed
+}
+
+/// The table and the plots of all rows that were kept.
+fn report(out: &Path, dir: &Path) -> Result<()> {
+    let rows = kept::load(out)?;
+    report::write(&rows, &targets::judge(&rows), &machine::describe(dir), out)
 }
 
 /// One measurement in a process of its own; its numbers go to standard output.

@@ -2,37 +2,47 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
-use crate::{engines::OURS, stats::median};
+use crate::{
+    engines::{OURS, Result},
+    stats::median,
+};
 
 /// One value per round for each engine.
 pub struct Row {
     /// Short name for files and for the table of targets.
     pub id: String,
     pub title: String,
-    pub unit: &'static str,
+    pub unit: String,
     pub higher_is_better: bool,
     names: Vec<String>,
     rounds: BTreeMap<String, Vec<f64>>,
     pub notes: Vec<String>,
+    /// How it was run: rounds, time, peers.
+    pub run: String,
 }
 
 impl Row {
-    pub fn new(id: &str, title: &str, unit: &'static str, higher_is_better: bool) -> Self {
+    pub fn new(id: &str, title: &str, unit: &str, higher_is_better: bool) -> Self {
         let (names, rounds, notes) = (Vec::new(), BTreeMap::new(), Vec::new());
         Self {
             id: id.to_owned(),
             title: title.to_owned(),
-            unit,
+            unit: unit.to_owned(),
             higher_is_better,
             names,
             rounds,
             notes,
+            run: String::new(),
         }
     }
 
-    /// Adds the value of one round.
+    /// Adds the value of one round, and says so.
     pub fn add(&mut self, engine: &str, value: f64) {
-        eprintln!("  {:<34}{:<28}{:>16}", self.title, engine, shown(value));
+        eprintln!("  {:<50}  {:<28}{:>14}", self.title, engine, shown(value));
+        self.put(engine, value);
+    }
+
+    pub fn put(&mut self, engine: &str, value: f64) {
         if !self.rounds.contains_key(engine) {
             self.names.push(engine.to_owned());
         }
@@ -83,7 +93,7 @@ impl Row {
             }
             text.push('\n');
         }
-        for note in &self.notes {
+        for note in self.notes.iter().chain([&self.run]) {
             let _ = writeln!(text, "\n{note}");
         }
         text.push('\n');
@@ -100,12 +110,7 @@ pub struct Target {
 }
 
 /// Writes `results.md` and one plot for each group of rows; prints the Markdown.
-pub fn write(
-    rows: &[Row],
-    targets: &[Target],
-    machine: &str,
-    out: &Path,
-) -> crate::engines::Result<()> {
+pub fn write(rows: &[Row], targets: &[Target], machine: &str, out: &Path) -> Result<()> {
     let mut text = format!("{machine}\n\n");
     if !targets.is_empty() {
         text.push_str("| row | target | measured | |\n|---|---|---|---|\n");

@@ -96,8 +96,11 @@ pub fn stall(args: &Args) -> Result<Vec<f64>> {
 pub fn peak(args: &Args) -> Result<Vec<f64>> {
     let store = ours::open(&args.dir)?;
     let runtime = Runtime::new()?;
-    // Something to write: a peer that is not in the base.
-    let peer = peer_journal::PeerId::from_bytes(&[&[0x12, 0x20][..], &[7; 32]].concat())?;
+    // Something to write, of a peer that is there: with a million there is no room for another.
+    let view = store.view()?;
+    let (peer, _) = view.state().peers().next().ok_or("a store without peers")?;
+    let peer = peer.to_peer_id().ok_or("a peer that has an id")?;
+    drop(view);
     store.retrieval_succeeded(&peer, Duration::from_millis(9))?;
     runtime.block_on(store.sync())?;
     trim();
