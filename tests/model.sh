@@ -131,7 +131,7 @@ mutant publish-wakes-one src/persistence/progress.rs \
 mutant publish-forgets-tasks src/persistence/progress.rs \
     'extract(&mut waiting.waiters, |waiter| waiter.lsn <= durable);' \
     'extract(&mut waiting.waiters, |waiter| waiter.lsn < durable);'
-mutant publish-without-the-lock src/persistence/progress.rs \
+mutant publish-without-the-lock src/persistence/progress/ack.rs \
     'if let Some(result) = this.result(&waiting) {
             this.registered = None;
             return Poll::Ready(result);
@@ -149,15 +149,15 @@ mutant failure-not-told src/persistence/progress.rs \
 mutant end-not-told src/persistence/progress.rs \
     'waiting.closed = true;' \
     ''
-mutant waker-left-behind src/persistence/progress.rs \
+mutant waker-left-behind src/persistence/progress/ack.rs \
     'progress.lock().waiters.retain(|waiter| waiter.id != id);' \
     'let _kept = (progress, id);'
 mutant acknowledged-before-sync src/persistence/commit.rs \
-    'self.write_batches(seal, count)?;
-        let durable' \
-    'if let Some(last) = self.pending.last() { self.progress.publish(last.last_lsn()); }
-        self.write_batches(seal, count)?;
-        let durable'
+    'let started = Instant::now();
+        self.write_batches(seal, count)?;' \
+    'let started = Instant::now();
+        if let Some(last) = self.pending.last() { self.progress.publish(last.last_lsn()); }
+        self.write_batches(seal, count)?;'
 mutant degraded-demand-cleared-late src/persistence/commit.rs \
     'self.progress.clear_demand();
             while let Some(work) = self.queue.take_more() {

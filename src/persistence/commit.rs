@@ -11,8 +11,8 @@ use super::{
     folders::Folders,
     preparer::Preparer,
     progress::Progress,
-    queue::{Queue, RotateReply, Work},
-    sync::{mpsc, thread},
+    queue::{Expected, Queue, RotateReply, Work},
+    sync::{Instant, mpsc, thread},
 };
 use crate::{
     Error, ErrorKind, Lsn, StoreId,
@@ -27,6 +27,11 @@ const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 /// Attempts to write what is left when the store is closed while the disk refuses writes.
 const CLOSING_ATTEMPTS: u32 = 3;
+/// Longest time for which a commit waits for others to join it; half the time of the last one if
+/// that is less, so that nobody waits much longer than without.
+const GATHER_LONGEST: Duration = Duration::from_micros(200);
+/// Where nobody comes back, one commit in 64 waits.
+const GATHER_FAILURES_MAX: u32 = 6;
 /// A batch's frames are kept in one buffer; a larger one gives its memory back.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
 
@@ -37,6 +42,17 @@ impl Drop for Committer {
         while self.queue.take_more().is_some() {}
         self.progress.close();
     }
+}
+
+/// Whether a commit waits for others to join it.
+#[derive(Debug, Default)]
+pub(super) struct Gathering {
+    /// Whom the last commit woke.
+    expected: Option<Expected>,
+    /// Times in a row that they did not come back in time.
+    failures: u32,
+    /// Commits until it is tried again.
+    skips: u32,
 }
 
 /// Milliseconds since the UNIX epoch, for segment headers.
@@ -59,6 +75,7 @@ pub(super) struct Committer {
     /// Records that are not durable yet, oldest first.
     pub(super) pending: Vec<Batch>,
     pub(super) buffer: Vec<u8>,
+    pub(super) gathering: Gathering,
     /// Called when more than `journal_bytes_max` bytes of journal have gathered.
     pub(super) on_growth: Box<dyn Fn() + Send>,
     /// Has the compaction thread, whose file it is, make the name of a large update durable.
@@ -71,12 +88,29 @@ impl Committer {
     /// for everything.
     pub(super) fn run(mut self) -> Result<(), Error> {
         let queue = Arc::clone(&self.queue);
-        while let Some(work) = queue.next_work() {
+        loop {
+            self.gather();
+            let Some(work) = queue.next_work() else { break };
             // An error means that the store is closed and this was the last attempt. To ask the
             // queue again would never end: what could not be settled stays unsettled.
             self.commit(work)?;
         }
         self.finish()
+    }
+
+    /// Waits for those whom the last commit woke. Where most of them do not come back at once it is
+    /// tried less and less often.
+    fn gather(&mut self) {
+        let gathering = &mut self.gathering;
+        let Some(expected) = gathering.expected.take() else { return };
+        if gathering.skips > 0 {
+            gathering.skips = gathering.skips.saturating_sub(1);
+        } else if self.queue.gather(expected) {
+            gathering.failures = 0;
+        } else {
+            gathering.failures = gathering.failures.saturating_add(1).min(GATHER_FAILURES_MAX);
+            gathering.skips = (1 << gathering.failures) - 1;
+        }
     }
 
     /// Makes the work durable, however often that takes. An error only when the store is closed and
@@ -161,13 +195,17 @@ impl Committer {
         // less.
         let is_last = |segment: &SegmentWriter| !segment.has_room_for(bytes.saturating_mul(2));
         let seal = rotate || self.segment.as_ref().is_some_and(is_last);
+        let started = Instant::now();
         self.write_batches(seal, count)?;
+        let took = started.elapsed();
         let durable = self.pending.last().map(Batch::last_lsn);
         for batch in self.pending.drain(..) {
             self.queue.release(batch);
         }
         if let Some(durable) = durable {
-            self.progress.publish(durable);
+            let records = self.progress.publish(durable) as u64;
+            let until = Instant::now().checked_add((took / 2).min(GATHER_LONGEST));
+            self.gathering.expected = until.map(|until| Expected { records, until });
         }
         self.ensure_segment()?;
         if self.segment.as_ref().is_some_and(SegmentWriter::is_half_full) {

@@ -9,7 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use super::{
-    commit::Committer,
+    commit::{Committer, Gathering},
     compact::Compactor,
     ending::Ending,
     folders::Folders,
@@ -175,6 +175,7 @@ impl Engine {
             segment: Some(segment),
             pending: Vec::new(),
             buffer: Vec::new(),
+            gathering: Gathering::default(),
             on_growth: Box::new(move || wishes.wish()),
             settle: Box::new(move || jobs_to_settle.ask(Job::Settle).map(drop)),
             journal_bytes_max: options.journal_bytes_max,

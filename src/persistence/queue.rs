@@ -5,7 +5,7 @@ use std::{cell::Cell, collections::VecDeque, sync::Arc, time::Duration};
 use super::{
     batch::Batch,
     progress::{Ack, Progress, closed},
-    sync::{Instant, Mutex, MutexGuard, lock_short, mpsc, thread},
+    sync::{Apart, Instant, Mutex, MutexGuard, lock_short, mpsc, thread},
 };
 use crate::{
     Error, ErrorKind, Lsn,
@@ -46,13 +46,25 @@ struct Inner {
     /// Bytes of records that are not durable yet.
     unsynced_bytes: usize,
     oldest_unsynced: Option<Instant>,
+    /// The commit thread waits for this record.
+    gather_until: Option<Lsn>,
     closing: bool,
+}
+
+/// Who is likely to append again at once: those that the last commit woke, and those that wait
+/// already.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    pub(super) records: u64,
+    /// When waiting for them is not worth more time.
+    pub(super) until: Instant,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Queue {
-    inner: Mutex<Inner>,
+    /// Apart from the lock's own word, which others write while they try to get it.
+    inner: Mutex<Apart<Inner>>,
     progress: Arc<Progress>,
     sync_within: Duration,
     unsynced_bytes_max: usize,
@@ -76,11 +88,12 @@ impl Queue {
             spare: None,
             unsynced_bytes: 0,
             oldest_unsynced: None,
+            gather_until: None,
             closing: false,
         };
         let progress = Arc::clone(progress);
         let update_bytes_max = PAYLOAD_BYTES_MAX;
-        let inner = Mutex::new(inner);
+        let inner = Mutex::new(Apart(inner));
         Self { inner, progress, sync_within, unsynced_bytes_max, update_bytes_max }
     }
 
@@ -137,7 +150,7 @@ impl Queue {
 
     fn append_if_it_fits(
         &self,
-        inner: MutexGuard<'_, Inner>,
+        inner: MutexGuard<'_, Apart<Inner>>,
         changes: &[Change],
         payload: &[u8],
     ) -> Result<Option<Ack>, Error> {
@@ -149,7 +162,7 @@ impl Queue {
 
     fn append_encoded(
         &self,
-        mut inner: MutexGuard<'_, Inner>,
+        mut inner: MutexGuard<'_, Apart<Inner>>,
         changes: &[Change],
         payload: &[u8],
     ) -> Result<Ack, Error> {
@@ -167,7 +180,11 @@ impl Queue {
         let bytes = payload.len().saturating_add(RECORD_HEADER_BYTES);
         inner.unsynced_bytes = inner.unsynced_bytes.saturating_add(bytes);
         let filling = inner.unsynced_bytes > self.unsynced_bytes_max / 4;
+        let gathered = inner.gather_until == Some(lsn);
         drop(inner);
+        if gathered {
+            self.progress.set_gathered(true);
+        }
         if filling || changes.iter().any(Change::is_ban) {
             self.progress.demand();
         } else if was_empty && self.progress.is_idle() {
@@ -259,6 +276,29 @@ impl Queue {
         Ok(Some(lsn.next()))
     }
 
+    /// Gives those who are expected a moment to append, so that one sync covers them all. Whoever
+    /// waits in a loop would otherwise split into two groups, each of which waits for the sync of
+    /// the other before its own begins. False if too few of them came in time to be worth it.
+    pub(super) fn gather(&self, expected: Expected) -> bool {
+        {
+            let mut inner = self.lock();
+            let missing = expected.records.saturating_sub(inner.open.count());
+            if missing == 0 || inner.closing || !inner.closed.is_empty() {
+                return true;
+            }
+            inner.gather_until = Some(Lsn::new(inner.last_lsn.get().saturating_add(missing)));
+            self.progress.set_gathered(false);
+        }
+        // The demand comes right behind the append; to sleep in between would cost a wake-up.
+        while !(self.progress.has_gathered() && self.progress.is_demanded()) {
+            if Instant::now() >= expected.until {
+                return self.lock().open.count() >= expected.records / 4 * 3;
+            }
+            thread::yield_now();
+        }
+        true
+    }
+
     /// The next thing to write. Sleeps until somebody waits, the oldest change has waited long
     /// enough, or the queue is closed; `None` when it is closed and empty.
     pub(super) fn next_work(&self) -> Option<Work> {
@@ -332,7 +372,7 @@ impl Queue {
         self.lock().closing
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Apart<Inner>> {
         lock_short(&self.inner)
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! The feature `model` exists in the package of that check only, never in this one.
 
+use std::ops::{Deref, DerefMut};
 #[cfg(not(feature = "model"))]
 use std::sync::{PoisonError, TryLockError};
 #[cfg(not(feature = "model"))]
@@ -53,6 +54,25 @@ pub(super) fn lock_short<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// On a cache line of its own, away from what other threads write.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Apart<T>(pub(super) T);
+
+impl<T> Deref for Apart<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Apart<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
 /// What the checker does not have: time. It passes only while somebody sleeps.
 #[cfg(feature = "model")]
 mod model {
@@ -96,7 +116,7 @@ mod model {
         use super::{Duration, NOW};
 
         pub(in crate::persistence) use shuttle::thread::{
-            Builder, JoinHandle, Thread, ThreadId, current, park,
+            Builder, JoinHandle, Thread, ThreadId, current, park, yield_now,
         };
 
         /// Timeouts from here on never fire: then nothing but a wake-up ends a sleep, and a lost
@@ -108,7 +128,7 @@ mod model {
             if time >= NEVER {
                 return park();
             }
-            shuttle::thread::yield_now();
+            yield_now();
             NOW.set(NOW.get().saturating_add(time));
         }
     }

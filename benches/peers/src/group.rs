@@ -18,6 +18,8 @@ use crate::{engines::Rival, workload::Op};
 
 /// Relaxed changes are synced at the latest after this time, as in peer-journal.
 const SYNC_WITHIN: Duration = Duration::from_millis(100);
+/// Longest time for which a commit waits for others to join it, as in peer-journal.
+const GATHER_LONGEST: Duration = Duration::from_micros(200);
 /// Relaxed changes that may wait; past it the producer sleeps.
 const QUEUED_MAX: usize = 1 << 16;
 
@@ -32,6 +34,8 @@ struct Shared {
     durable: AtomicU64,
     waiters: Mutex<Vec<(u64, Waker)>>,
     idle: AtomicBool,
+    /// All whom the writer thread waits for have appended.
+    gathered: AtomicBool,
     /// The next commit is to be synced, relaxed or not.
     demand: AtomicBool,
     relaxed: bool,
@@ -41,6 +45,7 @@ struct Shared {
 struct Queue {
     ops: Vec<Op>,
     last: u64,
+    gather_until: u64,
     closing: bool,
 }
 
@@ -52,6 +57,7 @@ impl Group {
             durable: AtomicU64::new(0),
             waiters: Mutex::default(),
             idle: AtomicBool::new(false),
+            gathered: AtomicBool::new(false),
             demand: AtomicBool::new(false),
             relaxed,
         });
@@ -62,12 +68,15 @@ impl Group {
 
     /// Queues the change and returns its number.
     pub fn append(&self, op: Op) -> u64 {
-        let (number, queued) = {
+        let (number, queued, gathered) = {
             let mut queue = self.shared.queue.lock().unwrap();
             queue.ops.push(op);
             queue.last += 1;
-            (queue.last, queue.ops.len())
+            (queue.last, queue.ops.len(), queue.gather_until == queue.last)
         };
+        if gathered {
+            self.shared.gathered.store(true, Ordering::Release);
+        }
         if self.shared.idle.load(Ordering::SeqCst) {
             self.committer.unpark();
         }
@@ -105,7 +114,18 @@ impl Shared {
     fn run(&self, rival: &dyn Rival) {
         let mut spare = Vec::new();
         let mut synced = Instant::now();
+        let (mut failures, mut skips) = (0_u32, 0_u32);
+        let mut expected = None;
         loop {
+            match expected.take() {
+                Some(_) if skips > 0 => skips -= 1,
+                Some((count, until)) if !self.gather(count, until) => {
+                    failures = (failures + 1).min(6);
+                    skips = (1 << failures) - 1;
+                }
+                Some(_) => failures = 0,
+                None => {}
+            }
             let (ops, last, closing) = {
                 let mut queue = self.queue.lock().unwrap();
                 let ops = std::mem::replace(&mut queue.ops, std::mem::take(&mut spare));
@@ -121,14 +141,38 @@ impl Shared {
             }
             let demanded = self.demand.swap(false, Ordering::SeqCst);
             let sync = !self.relaxed || demanded || synced.elapsed() >= SYNC_WITHIN;
+            let started = Instant::now();
             rival.commit(&ops, sync).expect("a commit");
             if sync {
                 synced = Instant::now();
-                self.publish(last);
+                let most = (started.elapsed() / 2).min(GATHER_LONGEST);
+                let count = self.publish(last);
+                expected = (!self.relaxed).then(|| (count, Instant::now() + most));
             }
             spare = ops;
             spare.clear();
         }
+    }
+
+    /// As peer-journal does: those who were woken are given a moment to come back, so that one
+    /// commit covers them all. False if too few did.
+    fn gather(&self, count: usize, until: Instant) -> bool {
+        {
+            let mut queue = self.queue.lock().unwrap();
+            let missing = count.saturating_sub(queue.ops.len());
+            if missing == 0 || queue.closing {
+                return true;
+            }
+            queue.gather_until = queue.last + missing as u64;
+            self.gathered.store(false, Ordering::Release);
+        }
+        while !self.gathered.load(Ordering::Acquire) {
+            if Instant::now() >= until {
+                return self.queue.lock().unwrap().ops.len() >= count / 4 * 3;
+            }
+            thread::yield_now();
+        }
+        true
     }
 
     /// Says so first, looks again, and only then sleeps: no append is missed.
@@ -144,18 +188,22 @@ impl Shared {
         self.idle.store(false, Ordering::SeqCst);
     }
 
-    fn publish(&self, last: u64) {
+    /// Returns how many waited.
+    fn publish(&self, last: u64) -> usize {
         self.durable.store(last, Ordering::Release);
         let mut woken = Vec::new();
-        {
+        let count = {
             let mut waiters = self.waiters.lock().unwrap();
+            let count = waiters.len();
             if waiters.iter().all(|(number, _)| *number <= last) {
                 std::mem::swap(&mut *waiters, &mut woken);
             } else {
                 woken.extend(waiters.extract_if(.., |(number, _)| *number <= last));
             }
-        }
+            count
+        };
         woken.into_iter().for_each(|(_, waker)| waker.wake());
+        count
     }
 }
 
