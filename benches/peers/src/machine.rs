@@ -23,7 +23,7 @@ pub fn describe(dir: &Path) -> String {
 /// How a row was run.
 pub fn run(args: &Args) -> String {
     let (rounds, seconds) = (args.rounds, args.time.as_secs_f64());
-    format!("{rounds} rounds of {seconds:.1} s, where the time is fixed; {} peers.", args.peers)
+    format!("{rounds} rounds of {seconds} s, where the time is fixed; {} peers.", args.peers)
 }
 
 /// Type and options of the mount that holds the folder.

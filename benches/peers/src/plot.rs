@@ -22,8 +22,11 @@ const WIDTH: f64 = 760.0;
 const NAME: f64 = 190.0;
 const BAR: f64 = 16.0;
 const STEP: f64 = 21.0;
+/// How many times longer than the best store's bar that of the limit may be.
+const CUT: f64 = 1.5;
 
-/// Horizontal bars, a panel for each row; the longest bar of a panel is its best engine.
+/// Horizontal bars, a panel for each row; the longest bar of a panel is its best engine. Where the
+/// limit leaves all of them far behind, its bar is cut off and says so.
 pub fn bars(rows: &[&Row]) -> String {
     let mut body = String::new();
     let mut y = 10.0;
@@ -40,7 +43,11 @@ pub fn bars(rows: &[&Row]) -> String {
         y += 24.0;
         let mut engines: Vec<_> = row.names().iter().map(|name| (name, row.median(name))).collect();
         engines.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-        let largest = engines.iter().map(|(_, value)| *value).fold(0.0, f64::max);
+        let stores = engines.iter().filter(|(name, _)| *name != LIMIT).map(|(_, value)| *value);
+        let largest = match stores.fold(0.0, f64::max) * CUT {
+            0.0 => engines.iter().map(|(_, value)| *value).fold(0.0, f64::max),
+            most => engines.iter().map(|(_, value)| value.min(most)).fold(0.0, f64::max),
+        };
         for (name, value) in engines {
             let class = match name.as_str() {
                 OURS => "ours",
@@ -48,12 +55,13 @@ pub fn bars(rows: &[&Row]) -> String {
                 name if name.contains("not durable") => "weak",
                 _ => "other",
             };
-            let length = (WIDTH - NAME - 90.0) * value / largest;
+            let length = (WIDTH - NAME - 140.0) * value.min(largest) / largest;
+            let cut = if value > largest { ", cut off" } else { "" };
             let _ = writeln!(
                 body,
                 "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
                  <rect class=\"{class}\" x=\"{NAME}\" y=\"{y}\" width=\"{:.1}\" height=\"{BAR}\" \
-                 rx=\"2\"/><text class=\"small\" x=\"{:.1}\" y=\"{}\">{}</text>",
+                 rx=\"2\"/><text class=\"small\" x=\"{:.1}\" y=\"{}\">{}{cut}</text>",
                 NAME - 8.0,
                 y + 12.0,
                 escaped(name),
