@@ -16,6 +16,9 @@ const WORDS_32: usize = BYTES_MAX / 4;
 const SUMMED: usize = WORDS_32 / 2;
 /// Digits in a limb.
 const LIMB_DIGITS: usize = 5;
+/// Numbers of two digits, and their digits.
+const PAIRS: usize = 58 * 58;
+static DIGITS: [[u8; 2]; PAIRS] = pairs();
 /// The limbs of each word's weight, those of the first word first, the lowest limb first.
 const WEIGHTS: [[u64; LIMBS]; WORDS_32] = weights();
 
@@ -44,10 +47,11 @@ pub(super) fn push(bytes: &[u8], text: &mut Vec<u8>) -> bool {
     }
     let mut digits = [0_u8; LIMBS * LIMB_DIGITS];
     for (digits, limb) in digits.chunks_exact_mut(LIMB_DIGITS).rev().zip(limbs) {
-        let limb = u32::try_from(limb).unwrap_or_default();
-        for (to, power) in digits.iter_mut().zip([11_316_496, 195_112, 3_364, 58, 1]) {
-            *to = digit(limb / power % 58);
-        }
+        let limb = usize::try_from(limb).unwrap_or_default();
+        let (first, rest) = (limb / (PAIRS * PAIRS), limb % (PAIRS * PAIRS));
+        let pair = |pair: usize| DIGITS.get(pair).copied().unwrap_or_default();
+        let ([_, a], [b, c], [d, e]) = (pair(first), pair(rest / PAIRS), pair(rest % PAIRS));
+        digits.copy_from_slice(&[a, b, c, d, e]);
     }
     text.extend(bytes.iter().take_while(|byte| **byte == 0).map(|_| b'1'));
     let zeros = digits.iter().take_while(|digit| **digit == b'1').count();
@@ -144,9 +148,15 @@ const fn weights() -> [[u64; LIMBS]; WORDS_32] {
     weights
 }
 
-fn digit(value: u32) -> u8 {
-    let index = usize::try_from(value).unwrap_or_default();
-    ALPHABET.get(index).copied().unwrap_or(b'1')
+#[expect(clippy::indexing_slicing, reason = "worked out by the compiler")]
+const fn pairs() -> [[u8; 2]; PAIRS] {
+    let mut pairs = [[0; 2]; PAIRS];
+    let mut pair = 0;
+    while pair < PAIRS {
+        pairs[pair] = [ALPHABET[pair / 58], ALPHABET[pair % 58]];
+        pair += 1;
+    }
+    pairs
 }
 
 #[cfg(test)]

@@ -16,7 +16,6 @@ pub(super) struct Peers {
 }
 
 /// The ids in the list of peers, side by side: in the document they lie far apart.
-#[derive(Default)]
 struct Ids {
     bytes: Vec<u8>,
     /// Where each begins, and where the last one ends.
@@ -24,6 +23,12 @@ struct Ids {
 }
 
 impl Ids {
+    fn with_room(ids: usize) -> Self {
+        // An id of the commoner kind has 52 bytes.
+        let bytes = Vec::with_capacity(ids.saturating_mul(52));
+        Self { bytes, bounds: Vec::with_capacity(ids.saturating_add(1)) }
+    }
+
     fn get(&self, index: usize) -> Option<&[u8]> {
         self.bytes.get(*self.bounds.get(index)?..*self.bounds.get(index + 1)?)
     }
@@ -47,7 +52,7 @@ impl Peers {
     pub(super) fn with_room(limits: Limits, peers: usize) -> Self {
         Self {
             rows: PeerRows::with_room(limits, peers),
-            ids: Ids::default(),
+            ids: Ids::with_room(peers),
             packer: AddressPacker::default(),
             next: 0,
             last_other: None,
