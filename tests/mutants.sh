@@ -298,8 +298,11 @@ mutant records-behind-a-seal-count src/journal/scan.rs \
     'let next = if found.seal.is_some() {' \
     'let next = if false {'
 mutant stale-numbers-count src/journal/scan.rs \
-    'let leap = lsn.get().checked_sub(smallest.get())?;' \
-    'let leap = lsn.get().saturating_sub(smallest.get());'
+    'lsn.get().checked_sub(smallest.get()).is_some_and(|leap| leap <= LSN_LEAP_MAX)' \
+    'lsn.get().saturating_sub(smallest.get()) <= LSN_LEAP_MAX'
+mutant long-record-behind-damage-unchecked src/journal/scan.rs \
+    'checksums.of(start, len, seed) == Some(record.crc)' \
+    'checksums.of(start, len, seed).is_some()'
 mutant snapshot-not-read-back src/snapshot/publish.rs \
     'if (offset, hasher.finalize()) != (len, crc) {' \
     'if (offset, hasher.finalize()) != (len, crc) && false {'
