@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn it_is_the_checksum_of_the_range() {
-        let bytes: Vec<u8> = (0..5_u32 << 10).map(|n| (n.wrapping_mul(n) >> 3) as u8).collect();
+        let bytes: Vec<u8> =
+            (0..5_u32 << 10).map(|n| (n.wrapping_mul(n) >> 3).to_le_bytes()[0]).collect();
         let checksums = Checksums::new(&bytes);
         let seed = Seed::new(&StoreId::from_bytes([3; 16]), 9);
         for start in [0, 1, 700, 1023, 1024, 1025, 4000, 5119, 5120] {
