@@ -1,6 +1,11 @@
 //! A line on the terminal that tells how far a long job is.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, Write},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::console::Console;
 
@@ -48,5 +53,40 @@ impl Progress {
         if self.drawn.is_some() {
             console.passing("\r\u{1b}[K");
         }
+    }
+}
+
+/// Does a job that cannot say how far it is. After half a second the terminal, if there is one,
+/// tells what is being done and for how long.
+pub fn during<T>(console: &Console, what: &str, job: impl FnOnce() -> T) -> T {
+    if !console.shows_progress {
+        return job();
+    }
+    let (done, waits) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(move || tell(what, &waits));
+        let result = job();
+        // The teller ends when nobody can end the job any more.
+        drop(done);
+        result
+    })
+}
+
+/// Tells until the other end of the channel is gone.
+fn tell(what: &str, job: &mpsc::Receiver<()>) {
+    let begun = Instant::now();
+    let mut pause = QUIET;
+    let mut stderr = io::stderr();
+    let mut say = |text: &str| {
+        // Progress that cannot be shown is no reason to stop.
+        write!(stderr, "\r\u{1b}[K{text}").and_then(|()| stderr.flush()).unwrap_or_default();
+    };
+    while job.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+        pause = REDRAW;
+        let tenths = begun.elapsed().as_millis() / 100;
+        say(&format!("{what} {}.{} s", tenths / 10, tenths % 10));
+    }
+    if pause == REDRAW {
+        say("");
     }
 }

@@ -1,4 +1,4 @@
-//! What holds for every command that reads, told from the description of the command line, so that
+//! What holds for every command on a store, told from the description of the command line, so that
 //! a new command cannot escape.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -15,28 +15,52 @@ use std::{
 use clap::Subcommand;
 use common::{Fixture, Ran, ago, command, end, ended, now, peer};
 use peer_journal::{Change, P2PStatePersistence};
-use peer_journal_cli::read::{self, schema::SCHEMAS};
+use peer_journal_cli::{
+    read::{self, schema::SCHEMAS},
+    write,
+};
 
 /// `schema` prints schemas and looks at no store.
 const NO_STORE: [&str; 1] = ["schema"];
 /// What these print is there to be taken whole, however narrow the terminal.
 const WHOLE: [&str; 4] = ["bootstrap", "cat", "export", "schema"];
 
-fn tree() -> clap::Command {
-    read::Command::augment_subcommands(clap::Command::new("peer-journal"))
-}
-
 /// Every reading command with the arguments that it cannot do without.
 fn commands() -> Vec<(String, Vec<String>)> {
-    let tree = tree();
+    with_args(read::Command::augment_subcommands(clap::Command::new("peer-journal")))
+}
+
+/// The same for every command that writes.
+fn writing() -> Vec<(String, Vec<String>)> {
+    let mut commands =
+        with_args(write::Command::augment_subcommands(clap::Command::new("peer-journal")));
+    for (verb, args) in &mut commands {
+        // These show a plan unless told to act.
+        if APPLY.contains(&verb.as_str()) {
+            args.push("--apply".to_owned());
+        }
+    }
+    commands
+}
+
+/// Commands that show a plan first.
+const APPLY: [&str; 2] = ["redact", "repair"];
+
+fn with_args(tree: clap::Command) -> Vec<(String, Vec<String>)> {
     let commands = tree.get_subcommands().map(|command| {
         let mut args = vec![command.get_name().to_owned()];
+        let required = command.get_opts().filter(|arg| arg.is_required_set());
+        for option in required.filter_map(clap::Arg::get_long) {
+            assert_eq!(option, "peer", "{}: say in a test what it takes", command.get_name());
+            args.extend(["--peer".to_owned(), end(1)]);
+        }
         for positional in command.get_positionals().filter(|arg| arg.is_required_set()) {
             let name = positional.get_value_names().map(|names| names[0].to_string());
             args.push(match name.as_deref() {
                 Some("PEER") => end(1),
-                Some("A" | "OLD") => "17".to_owned(),
-                Some("B" | "NEW") => "18".to_owned(),
+                Some("A") => "17".to_owned(),
+                Some("B" | "LSN") => "18".to_owned(),
+                Some("FILE") => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nodes.txt").to_owned(),
                 other => panic!("{}: say what {other:?} is in a test", command.get_name()),
             });
         }
@@ -182,6 +206,45 @@ fn what_a_newer_version_wrote_is_refused_by_every_command() {
             assert_eq!((ran.code, ran.out.as_str()), (6, ""), "{verb}: {}", ran.err);
             assert!(ran.err.contains("upgrade"), "{verb}: {}", ran.err);
         }
+    }
+}
+
+#[test]
+fn what_writes_makes_no_store_by_a_mistyped_path_and_touches_none_of_a_newer_version() {
+    let nothing = Fixture::empty();
+    let newer = Fixture::empty();
+    fs::write(&newer.state_file, "{\"version\": 9}").unwrap();
+    for (verb, args) in writing() {
+        let ran = run_in(&nothing, &args, &[]);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{verb}: {}", ran.err);
+        assert!(ran.err.contains("there is no store here"), "{verb}: {}", ran.err);
+        let ran = run_in(&newer, &args, &[]);
+        assert_eq!((ran.code, ran.out.as_str()), (6, ""), "{verb}: {}", ran.err);
+        assert!(ran.err.contains("upgrade"), "{verb}: {}", ran.err);
+    }
+    assert_eq!(fs::read_dir(nothing.folder.path()).unwrap().count(), 0, "nothing was made");
+    assert_eq!(fs::read_to_string(&newer.state_file).unwrap(), "{\"version\": 9}");
+}
+
+#[test]
+fn what_writes_names_the_process_that_holds_the_store_and_changes_nothing() {
+    let fixture = Fixture::market();
+    let store = P2PStatePersistence::open(&fixture.state_file).unwrap();
+    let log = fixture.run(&["log"]).out;
+    // Where nothing is damaged there is nothing to mend, and no reason to wait for the node.
+    for (verb, args) in writing().into_iter().filter(|(verb, _)| verb != "repair") {
+        let ran = run_in(&fixture, &args, &[]);
+        assert_eq!((ran.code, ran.out.as_str()), (5, ""), "{verb}: {}", ran.err);
+        assert!(ran.err.contains(&format!("pid={}", std::process::id())), "{verb}: {}", ran.err);
+    }
+    assert_eq!(fixture.run(&["log"]).out, log);
+    drop(store);
+}
+
+#[test]
+fn the_answers_of_what_writes_have_published_schemas() {
+    for (verb, _) in writing() {
+        assert!(SCHEMAS.iter().any(|(name, _)| *name == verb), "no schema of {verb}");
     }
 }
 

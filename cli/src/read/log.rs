@@ -175,7 +175,7 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
     let last = shown(args, &journal, from, &mut sieve, style, console)?;
     if args.follow {
         // Where compaction has left no record, the snapshot says how far it goes.
-        let last = if last == Lsn::ZERO { source.read()?.view().lsn() } else { last };
+        let last = if last == Lsn::ZERO { source.read(console)?.view().lsn() } else { last };
         follow(&mut journal.follow(last), &mut sieve, style, console)?;
     }
     Ok(if sieve.has_holes { Exit::Finding } else { Exit::Done })

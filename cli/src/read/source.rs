@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use peer_journal::{Journal, Reader};
 
-use crate::{console::Console, failure::Failure, store};
+use crate::{console::Console, failure::Failure, progress, store};
 
 /// A store that is yet to be read.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Source {
     /// # Errors
     /// If there is no store, or it cannot be read.
     pub(super) fn reader(&self, console: &mut Console) -> Result<Reader, Failure> {
-        let reader = self.read()?;
+        let reader = self.read(console)?;
         if reader.report().is_damaged() {
             console.note("note: the store is damaged; `peer-journal verify` says where");
         }
@@ -49,8 +49,9 @@ impl Source {
     ///
     /// # Errors
     /// If there is no store, or it cannot be read.
-    pub(super) fn read(&self) -> Result<Reader, Failure> {
-        Ok(Reader::open(self.path()?)?)
+    pub(super) fn read(&self, console: &Console) -> Result<Reader, Failure> {
+        let path = self.path()?;
+        Ok(progress::during(console, "reading the store:", || Reader::open(path))?)
     }
 
     /// The records alone, which is quick.

@@ -12,7 +12,7 @@ use super::{
     Exit, Source,
     health::{Health, Word},
 };
-use crate::{console::Console, failure::Failure, json, show};
+use crate::{console::Console, failure::Failure, json, progress, show};
 
 /// Options of `status`.
 #[derive(Clone, Debug, clap::Args)]
@@ -122,8 +122,8 @@ struct Facts {
 }
 
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
-    let reader = source.or(args.path.as_deref()).read()?;
-    let files = reader.files()?;
+    let reader = source.or(args.path.as_deref()).read(console)?;
+    let files = progress::during(console, "checking the files:", || reader.files())?;
     let facts = Facts {
         health: Health::of(&reader, &files)?,
         holder: reader.holder()?,

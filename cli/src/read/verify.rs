@@ -12,7 +12,7 @@ use super::{
 use crate::{
     console::{Console, Paint},
     failure::Failure,
-    json,
+    json, progress,
     show::{
         self,
         table::{Cell, Column, Table},
@@ -44,7 +44,8 @@ pub struct Verified {
     pub exit_code: u8,
     summary: String,
     next: String,
-    lsn: u64,
+    /// The files hold the state up to this record, but for what is lost.
+    pub lsn: u64,
     snapshot_lsn: Option<u64>,
     vouched_lsn: u64,
     unvouched_records: u64,
@@ -106,8 +107,8 @@ struct FindingJson {
 }
 
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
-    let reader = source.or(args.path.as_deref()).read()?;
-    let files = reader.files()?;
+    let reader = source.or(args.path.as_deref()).read(console)?;
+    let files = progress::during(console, "checking the files:", || reader.files())?;
     let health = Health::of(&reader, &files)?;
     let exit = health.word.exit(args.strict);
     if args.json {

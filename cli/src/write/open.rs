@@ -13,6 +13,7 @@ use crate::{
     console::Console,
     failure::Failure,
     pick::{self, PeerQuery},
+    progress,
     read::{
         Source,
         health::{Health, Word},
@@ -40,7 +41,9 @@ impl Open {
         let path = source.path()?;
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.map_err(|error| Failure::io("cannot start the runtime", error))?;
-        let store = open(&path, absent, console.now).map_err(|error| match error.kind() {
+        let now = console.now;
+        let opened = progress::during(console, "opening the store:", || open(&path, absent, now));
+        let store = opened.map_err(|error| match error.kind() {
             ErrorKind::Corrupt => damaged(&path, error),
             _ => error.into(),
         })?;

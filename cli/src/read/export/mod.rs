@@ -10,7 +10,7 @@ use crate::{
     console::Console,
     document::{BanRow, DhtRow, Kind, PackageRow, PeerRow, ProfileRow, ReputationRow, Rows},
     failure::Failure,
-    json, show,
+    json, progress, show,
 };
 
 /// Options of `export`.
@@ -63,7 +63,8 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
     };
     match output {
         Output::Json => {
-            let (lsn, rows) = (view.lsn().get(), Rows::of(&view, &kinds));
+            let lsn = view.lsn().get();
+            let rows = progress::during(console, "exporting:", || Rows::of(&view, &kinds));
             json::document(console, "export", &Document { lsn, kinds: &kinds, rows })?;
         }
         Output::Jsonl => {

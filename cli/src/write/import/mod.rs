@@ -24,7 +24,7 @@ use super::open::Open;
 use crate::{
     console::Console,
     failure::Failure,
-    progress::Progress,
+    progress::{self, Progress},
     read::{Exit, Source},
     show, store,
 };
@@ -60,7 +60,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
-    let mut found = input(args)?;
+    let mut found = progress::during(console, "reading the input:", || input(args))?;
     for note in std::mem::take(&mut found.notes) {
         console.note(format_args!("note: {note}"));
     }
@@ -105,7 +105,8 @@ fn write(
     console: &mut Console,
 ) -> Result<(Plan, Option<u64>), Failure> {
     let open = Open::or_create(source, console)?;
-    let plan = Plan::make(found, open.view()?.state().clone(), console.now)?;
+    let (state, now) = (open.view()?.state().clone(), console.now);
+    let plan = progress::during(console, "comparing:", || Plan::make(found, state, now))?;
     let total = u64::try_from(plan.records.len()).unwrap_or(u64::MAX);
     let mut progress = Progress::new("importing:", total);
     let mut lsn = None;
