@@ -24,6 +24,7 @@ fn answers_of_writing(verb: &str) -> Option<Vec<Value>> {
         "unban" => &[&["unban", &ends[5]]],
         "forget" => &[&["forget", &ends[0]]],
         "compact" => &[&["compact"]],
+        "undo" => &[&["undo", "17"], &["undo", "13"], &["undo", "9..18", "--dry-run"]],
         "repair" => &[&["repair"], &["repair", "--apply"]],
         _ => return None,
     };

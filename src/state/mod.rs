@@ -27,6 +27,7 @@ mod table;
 mod tests;
 mod text;
 mod time;
+mod undo;
 
 use std::{fmt, sync::Arc};
 
@@ -56,6 +57,8 @@ pub use difference::{Difference, RowChanges};
 pub use entry::{Ban, CacheEntry, DhtEntry, GeoLocation, Peer, PeerEntry, Profile, Reputation};
 
 pub use limits::Limits;
+
+pub use undo::{RowKey, Undo};
 
 use table::Table;
 

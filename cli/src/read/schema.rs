@@ -24,6 +24,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("reputation", include_str!("../../../docs/schema/reputation.schema.json")),
     ("status", include_str!("../../../docs/schema/status.schema.json")),
     ("unban", include_str!("../../../docs/schema/unban.schema.json")),
+    ("undo", include_str!("../../../docs/schema/undo.schema.json")),
     ("verify", include_str!("../../../docs/schema/verify.schema.json")),
     ("why", include_str!("../../../docs/schema/why.schema.json")),
     ("snapshot", include_str!("../../../docs/snapshot.schema.json")),

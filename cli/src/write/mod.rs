@@ -10,6 +10,7 @@ mod import;
 mod open;
 mod repair;
 mod unban;
+mod undo;
 
 use crate::{
     console::Console,
@@ -33,6 +34,12 @@ pub enum Command {
     /// Stop the node first. Becomes one record of the journal, durable when this returns. The
     /// records before it still tell of the peers.
     Forget(forget::Args),
+    /// Take records back, by changes that give their rows the old content again
+    ///
+    /// Stop the node first. Refused if a later record changed one of the rows, or if the state
+    /// before them is not known any more. Becomes one record of the journal, durable when this
+    /// returns, and can itself be undone.
+    Undo(undo::Args),
     /// Write a snapshot now, and delete what it makes superfluous
     ///
     /// Stop the node first; a running node does the same by itself once a minute.
@@ -61,6 +68,7 @@ pub fn run(command: &Command, globals: &Globals, console: &mut Console) -> Resul
         Command::Ban(args) => ban::run(args, &source, console),
         Command::Unban(args) => unban::run(args, &source, console),
         Command::Forget(args) => forget::run(args, &source, console),
+        Command::Undo(args) => undo::run(args, &source, console),
         Command::Compact(args) => compact::run(args, &source, console),
         Command::Import(args) => import::run(args, &source, console),
         Command::Repair(args) => repair::run(args, &source, console),

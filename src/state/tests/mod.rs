@@ -8,6 +8,7 @@ mod random;
 mod table;
 mod text;
 mod time;
+mod undo;
 
 use chrono::{DateTime, TimeZone, Utc};
 use libp2p_identity::PeerId;

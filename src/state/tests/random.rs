@@ -29,7 +29,7 @@ fn check_counters(state: &State) {
 }
 
 prop_compose! {
-    fn change()(
+    pub(super) fn change()(
         kind in 0..26_u8,
         who in 0..3_u8,
         ms in prop_oneof![0..3_i64, 300_000..300_004_i64],
