@@ -72,7 +72,9 @@ pub use multiaddr::Multiaddr;
 pub use error::{Error, ErrorKind, MarketplaceError, Result};
 pub use history::{History, HistoryStatus};
 pub use ids::{Lsn, StoreId};
-pub use mend::{RepairPlan, repair, repair_plan};
+pub use mend::{
+    Redaction, RedactionAction, RedactionPlan, RedactionStep, RepairPlan, repair, repair_plan,
+};
 pub use persistence::{
     Ack, Builder, Changes, Holder, Inspection, P2PStatePersistence, Recorded, Status, View,
     inspect, seal_snapshot,

@@ -25,6 +25,7 @@ fn answers_of_writing(verb: &str) -> Option<Vec<Value>> {
         "forget" => &[&["forget", &ends[0]]],
         "compact" => &[&["compact"]],
         "undo" => &[&["undo", "17"], &["undo", "13"], &["undo", "9..18", "--dry-run"]],
+        "redact" => &[&["redact", "--peer", &ends[1]], &["redact", "--peer", &ends[0], "--apply"]],
         "repair" => &[&["repair"], &["repair", "--apply"]],
         _ => return None,
     };

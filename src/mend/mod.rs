@@ -1,6 +1,10 @@
-//! Mending a store that nobody holds: what a repair would do, and doing it.
+//! Mending a store that nobody holds: what a repair would do, and doing it; and taking a peer out
+//! of all its files ([`redact`], [`rewrite`]).
 //!
 //! Everything here goes through an ordinary opening, with its lock and its crash safety.
+
+mod redact;
+mod rewrite;
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +14,8 @@ use crate::{
     state::Limits,
     vfs::{OsVfs, Vfs},
 };
+
+pub use redact::{Redaction, RedactionAction, RedactionPlan, RedactionStep};
 
 /// What opening a store would change, made by [`repair_plan`].
 #[derive(Clone, Debug, PartialEq, Eq)]

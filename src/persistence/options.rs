@@ -193,6 +193,11 @@ impl Builder {
         Ok(store)
     }
 
+    /// Where the store is.
+    pub(crate) fn disk(&self) -> (Arc<dyn Vfs>, Places) {
+        (Arc::clone(&self.vfs), Places::new(&self.state_file))
+    }
+
     /// A handle that opens the store on its first use. Creates the parent folder.
     pub(super) fn open_on_first_use(self) -> Result<P2PStatePersistence, Error> {
         self.check()?;

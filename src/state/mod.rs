@@ -21,6 +21,7 @@ pub mod limits;
 mod packer;
 mod plain;
 mod quick;
+mod redact;
 mod rows;
 mod table;
 #[cfg(test)]
@@ -59,6 +60,8 @@ pub use entry::{Ban, CacheEntry, DhtEntry, GeoLocation, Peer, PeerEntry, Profile
 pub use limits::Limits;
 
 pub use undo::{RowKey, Undo};
+
+pub(crate) use redact::Redactor;
 
 use table::Table;
 

@@ -20,6 +20,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("log", include_str!("../../../docs/schema/log.schema.json")),
     ("packages", include_str!("../../../docs/schema/packages.schema.json")),
     ("peers", include_str!("../../../docs/schema/peers.schema.json")),
+    ("redact", include_str!("../../../docs/schema/redact.schema.json")),
     ("repair", include_str!("../../../docs/schema/repair.schema.json")),
     ("reputation", include_str!("../../../docs/schema/reputation.schema.json")),
     ("status", include_str!("../../../docs/schema/status.schema.json")),

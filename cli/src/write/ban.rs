@@ -69,7 +69,7 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
     Ok(Exit::Done)
 }
 
-fn known(state: &State) -> impl Iterator<Item = &PeerKey> {
+pub(super) fn known(state: &State) -> impl Iterator<Item = &PeerKey> {
     state.peers().map(|(key, _)| key).chain(state.bans().map(|(key, _)| key))
 }
 

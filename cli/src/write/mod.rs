@@ -8,6 +8,7 @@ mod compact;
 mod forget;
 mod import;
 mod open;
+mod redact;
 mod repair;
 mod unban;
 mod undo;
@@ -56,6 +57,12 @@ pub enum Command {
     /// The plan takes no lock and writes nothing. Damaged bytes are never thrown away: they go to
     /// the folder `quarantine`. Starting the node mends the same.
     Repair(repair::Args),
+    /// Take a peer out of every file of the store; shows the plan, and acts with --apply
+    ///
+    /// For personal data: snapshots, journal, history and quarantine hold nothing of it afterwards,
+    /// neither its id nor its addresses nor a ban. The plan takes no lock and writes nothing. There
+    /// is no way back.
+    Redact(redact::Args),
 }
 
 /// Runs a command. What it prints is handed on when it returns.
@@ -69,6 +76,7 @@ pub fn run(command: &Command, globals: &Globals, console: &mut Console) -> Resul
         Command::Unban(args) => unban::run(args, &source, console),
         Command::Forget(args) => forget::run(args, &source, console),
         Command::Undo(args) => undo::run(args, &source, console),
+        Command::Redact(args) => redact::run(args, &source, console),
         Command::Compact(args) => compact::run(args, &source, console),
         Command::Import(args) => import::run(args, &source, console),
         Command::Repair(args) => repair::run(args, &source, console),

@@ -101,7 +101,7 @@ fn open(path: &Path, absent: Absent, now: DateTime<Utc>) -> Result<P2PStatePersi
 }
 
 /// A command that does one thing does not mend on the side.
-fn damaged(path: &Path, error: Error) -> Failure {
+pub(super) fn damaged(path: &Path, error: Error) -> Failure {
     let health = Reader::open(path).map_err(Failure::from).and_then(|reader| {
         let files = reader.files()?;
         Health::of(&reader, &files)

@@ -5,6 +5,7 @@ mod change;
 mod diff;
 mod limits;
 mod random;
+mod redact;
 mod table;
 mod text;
 mod time;
