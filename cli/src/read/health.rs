@@ -230,14 +230,13 @@ fn next(word: Word, report: &RecoveryReport, is_held: bool) -> String {
             "nothing about the store; the disk refused a write: look at it".to_owned()
         }
         Word::Damaged if !report.is_damaged() => {
-            "check the disk; compactions replace those files".to_owned()
+            "check the disk; `peer-journal repair` renews what is not history".to_owned()
         }
         Word::Damaged => {
             let page = label.map_or_else(|| PAGE.to_owned(), |finding| help(finding.verdict));
             format!(
-                "copy the files, then open the store: it keeps what verifies and sets \
-                the rest aside; \
-                 read {page}"
+                "copy the files; `peer-journal repair` shows what is kept and what goes, and \
+                 opening the store does the same; read {page}"
             )
         }
         Word::Unrecoverable => "copy the files, then restore a backup".to_owned(),
