@@ -249,8 +249,13 @@ fn later_openings(
     let mut reports = vec![report.to_string()];
     for snapshots in 0..2 {
         disk.power_cut(Outcome::DropUnsynced);
-        let store =
-            options(disk).open().map_err(|error| format!("cannot open again: {error:#}"))?;
+        let store = match options(disk).open() {
+            // Forged numbers right below the largest that is opened: an opening takes one.
+            Err(error) if error.to_string().contains("a number that no store reaches") => {
+                return Ok(());
+            }
+            opened => opened.map_err(|error| format!("cannot open again: {error:#}"))?,
+        };
         let again = store.recovery().map_err(|error| error.to_string())?;
         reports.push(again.to_string());
         let found = Kept::of(&store)?;
