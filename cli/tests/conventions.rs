@@ -230,6 +230,9 @@ fn what_writes_makes_no_store_by_a_mistyped_path_and_touches_none_of_a_newer_ver
 fn what_writes_names_the_process_that_holds_the_store_and_changes_nothing() {
     let fixture = Fixture::market();
     let store = P2PStatePersistence::open(&fixture.state_file).unwrap();
+    // What has run out goes with the opening, and would be written while the commands run.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(store.sync()).unwrap();
     let log = fixture.run(&["log"]).out;
     // Where nothing is damaged there is nothing to mend, and no reason to wait for the node.
     for (verb, args) in writing().into_iter().filter(|(verb, _)| verb != "repair") {
