@@ -101,9 +101,6 @@ mutant append-after-close src/persistence/queue.rs \
 mutant room-not-given-back src/persistence/queue.rs \
     'inner.unsynced_bytes = inner.unsynced_bytes.saturating_sub(batch.framed_bytes());' \
     ''
-mutant rotation-overtakes src/persistence/queue.rs \
-    'let work = match inner.closed.pop_front() {' \
-    'let work = match inner.closed.pop_back() {'
 mutant rotation-without-demand src/persistence/queue.rs \
     'drop(inner);
         self.progress.demand();

@@ -379,6 +379,9 @@ mutant segment-number-used-again src/recovery/mod.rs \
 mutant batch-torn-apart src/state/batch.rs \
     'let mut next = self.clone();' \
     'for change in changes { self.apply(change)?; } let mut next = self.clone();'
+mutant rotation-overtakes src/persistence/queue.rs \
+    'let work = match inner.closed.pop_front() {' \
+    'let work = match inner.closed.pop_back() {'
 mutant closing-seal-missing src/persistence/commit.rs \
     'self.commit(work)?;
         }

@@ -396,3 +396,27 @@ fn take(inner: &mut Inner) -> Option<Work> {
     inner.oldest_unsynced = (!inner.open.is_empty()).then(Instant::now);
     Some(work)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Limits;
+
+    #[test]
+    fn batches_are_taken_in_the_order_in_which_they_were_closed() {
+        let progress = Arc::new(Progress::new(Lsn::ZERO, 0));
+        let state = State::new(Limits::default());
+        let queue = Queue::new(state, Lsn::ZERO, &progress, Duration::from_secs(1), 1 << 20);
+        for key in ["first", "second"] {
+            let at = chrono::DateTime::UNIX_EPOCH.into();
+            let put = Change::DhtPut { key: key.into(), value: vec![1].into(), at };
+            queue.append(&[put]).unwrap();
+            let (reply, _told) = mpsc::sync_channel(1);
+            queue.rotate(reply).unwrap();
+        }
+        let lsns: Vec<_> = std::iter::from_fn(|| queue.take_more())
+            .map(|work| (work.batch.last_lsn().get(), work.rotate.is_some()))
+            .collect();
+        assert_eq!(lsns, [(1, true), (2, true)]);
+    }
+}
