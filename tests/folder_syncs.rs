@@ -7,83 +7,23 @@ mod common;
 
 use std::{
     path::Path,
-    sync::{
-        Arc, Condvar, Mutex,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
-use chrono::{DateTime, TimeDelta, Utc};
 use common::{
+    doubt::{append_durably, folder_sync_fails, large, survives},
     hooked::{Hooked, Hooks},
     sim::{STATE_FILE, block_on, builder, open},
 };
 use peer_journal::{
-    ErrorKind, Lsn, P2PState, P2PStatePersistence, SerializedDHTEntry,
-    state::Change,
-    testing::{Effect, Fault, Op, Outcome, SimDisk},
+    Lsn,
+    testing::{Op, Outcome, SimDisk},
 };
 
 const JOURNAL: &str = "/node/p2p-state.journal";
 /// Far longer than any of it takes, so that only a hang reaches it.
 const WATCHDOG: Duration = Duration::from_secs(60);
-
-fn noon() -> DateTime<Utc> {
-    DateTime::from_timestamp(1_790_000_000, 0).unwrap()
-}
-
-/// Makes each change another one, or it would not be journaled.
-static NEXT: AtomicI64 = AtomicI64::new(0);
-
-fn put(key: &str) -> Change {
-    let nanos = NEXT.fetch_add(1, Ordering::Relaxed);
-    let at = noon() + TimeDelta::nanoseconds(nanos);
-    Change::DhtPut { key: key.into(), value: b"value".to_vec().into(), at: at.into() }
-}
-
-/// A state too large for one record of 1 KiB.
-fn large() -> P2PState {
-    let entry = |key: &str| SerializedDHTEntry {
-        key: key.to_owned(),
-        value: vec![7; 600],
-        stored_at: noon(),
-    };
-    P2PState { dht_entries: vec![entry("large1"), entry("large2")], ..P2PState::default() }
-}
-
-/// The sync of a folder fails that comes after so many others, and what was not durable in it is
-/// forgotten.
-fn folder_sync_fails(after: u64) -> Fault {
-    Fault::new(Op::SyncDir).after(after).effect(Effect::MarkClean)
-}
-
-/// What a power cut leaves if it takes everything unsynced holds each key, and says nothing of
-/// damage.
-fn survives(disk: &SimDisk, keys: &[&str], story: &str) {
-    let image = disk.fork();
-    image.clear_faults();
-    image.power_cut(Outcome::DropUnsynced);
-    let store = open(&image).unwrap();
-    let report = store.recovery().unwrap();
-    assert!(report.lost.is_empty() && !report.is_damaged(), "{story}: {report}");
-    let view = store.view().unwrap();
-    for key in keys {
-        assert!(view.state().dht_entry(key).is_some(), "{story}: `{key}` is gone: {report}");
-    }
-}
-
-/// Waits until a change is durable, however often it is told that the disk refuses.
-fn append_durably(store: &P2PStatePersistence, key: &str) -> Lsn {
-    let ack = store.append(put(key)).unwrap();
-    let lsn = ack.lsn();
-    let mut result = ack.wait();
-    while let Err(error) = result {
-        assert_eq!(error.kind(), ErrorKind::Degraded, "{error:#}");
-        result = store.append_batch([]).unwrap().wait();
-    }
-    lsn
-}
 
 /// What `peer-journal torture --simulate --seed 347 --cases 1` found.
 #[test]

@@ -147,8 +147,8 @@ mutant end-not-told src/persistence/progress.rs \
     'waiting.closed = true;' \
     ''
 mutant waker-left-behind src/persistence/progress/ack.rs \
-    'progress.lock().waiters.retain(|waiter| waiter.id != id);' \
-    'let _kept = (progress, id);'
+    'index.map(|index| waiting.waiters.swap_remove(index))' \
+    'index.map(|_| ())'
 mutant acknowledged-before-sync src/persistence/commit.rs \
     'let started = Instant::now();
         self.write_batches(seal, count)?;' \

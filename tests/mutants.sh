@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 tree=target/mutants/tree
 build=$PWD/target/mutants/build
 # The first red one ends a mutant: quick ones, and those that catch most, come first.
-suites=(regressions recovery_cases faults folder_syncs lessons crash corruption bad_input lib kill wakers)
+suites=(regressions recovery_cases faults folder_syncs names_in_doubt lessons crash corruption bad_input lib kill wakers)
 # What caught each mutant the last time all of them were run: that suite is tried first.
 last_table=tests/mutants.txt
 seconds_per_suite=${PEER_JOURNAL_MUTANT_SECONDS:-600}
@@ -170,8 +170,22 @@ mutant fallback-folder-sync src/snapshot/publish.rs \
     'vfs.sync_dir(&places.journal_dir)' \
     'io::Result::Ok(())'
 mutant large-update-not-settled src/persistence/commit.rs \
-    '(self.settle)()?;' \
-    'self.progress.settled();'
+    '(self.settle)()' \
+    '{ self.progress.settled(); Ok::<(), Error>(()) }'
+mutant unsettled-segment-given-up src/persistence/commit.rs \
+    'self.progress.fail(&error);
+            return Err(error);' \
+    'self.abandon_segment(&error);
+            return Err(error);'
+mutant settling-waits-for-the-answer src/persistence/jobs.rs \
+    'Err(TryRecvError::Empty) => thread::park_timeout(LOOK_AGAIN),' \
+    'Err(TryRecvError::Empty) => return answer.recv().map_err(|_| closed())?.map(drop),'
+mutant half-a-copy-stays src/snapshot/publish.rs \
+    'if let Err(error) = remove_if_there(vfs, &temporary) {
+                tracing::debug!(%error, "recovery removes the temporary snapshot");
+            }
+            return' \
+    'return'
 mutant save-not-settled src/persistence/compact.rs \
     '!self.settled || self.failed_syncs' \
     'self.failed_syncs'
@@ -326,8 +340,8 @@ mutant failed-sync-not-superseded src/persistence/commit.rs \
     'superseded: true,' \
     'superseded: false,'
 mutant failed-batch-dropped src/persistence/commit.rs \
-    'self.abandon_segment(&error);' \
-    'self.abandon_segment(&error); self.pending.clear();'
+    'self.abandon_segment(error);' \
+    'self.abandon_segment(error); self.pending.clear();'
 mutant waiters-not-told src/persistence/progress.rs \
     'let woken = extract(&mut waiting.waiters, |_| true);
         drop(waiting);

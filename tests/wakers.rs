@@ -130,3 +130,32 @@ fn the_compaction_thread_drops_the_last_handle() {
     assert_eq!(thread, "peer-journal-compact");
     can_be_opened(&disk, &["large1", "large2"]);
 }
+
+/// A handle that goes with the waker that holds it.
+struct Holding(#[expect(dead_code, reason = "dropped, that is all")] P2PStatePersistence);
+
+impl Wake for Holding {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// The list of waiters was locked while a waker was dropped, and the commit thread needs it to end.
+#[test]
+fn the_last_handle_goes_with_a_waker_that_nobody_wakes() {
+    for is_polled_again in [false, true] {
+        let disk = SimDisk::new(1);
+        let store = builder(&disk).open().unwrap();
+        let mut changes = store.changes_since(Lsn::ZERO).unwrap();
+        let mut next = Box::pin(async move { changes.next().await.is_some() });
+        poll_once(next.as_mut(), &Waker::from(Arc::new(Holding(store))));
+        let (dropped, told) = channel();
+        std::thread::spawn(move || {
+            if is_polled_again {
+                poll_once(next.as_mut(), Waker::noop());
+            }
+            drop(next);
+            dropped.send(()).ok();
+        });
+        told.recv_timeout(WATCHDOG).expect("the drop hangs");
+        can_be_opened(&disk, &[]);
+    }
+}

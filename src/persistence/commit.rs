@@ -122,7 +122,7 @@ impl Committer {
         let mut failed = false;
         let mut attempts_when_closing: u32 = 0;
         loop {
-            let error = match self.try_commit(!rotate.is_empty()) {
+            let error = match self.attempt(!rotate.is_empty()) {
                 Ok(()) => {
                     if failed {
                         // Even if nothing was left to write: the disk takes writes again.
@@ -138,7 +138,6 @@ impl Committer {
                 Err(error) => error,
             };
             failed = true;
-            self.abandon_segment(&error);
             for reply in rotate.drain(..) {
                 let _sent: Result<(), mpsc::SendError<_>> = reply.send(Err(error.clone()));
             }
@@ -176,11 +175,26 @@ impl Committer {
         rotate.extend(work.rotate);
     }
 
-    /// One attempt: a segment if there is none, one write, one sync, publish, a new segment if due.
-    fn try_commit(&mut self, rotate: bool) -> Result<(), Error> {
-        if self.progress.is_unsettled() {
-            (self.settle)()?;
+    /// One attempt. When it fails every waiter has been told.
+    fn attempt(&mut self, rotate: bool) -> Result<(), Error> {
+        if self.progress.is_unsettled()
+            && let Err(error) = (self.settle)()
+        {
+            // The segment was not touched. It stays, even if it is empty: without it the journal
+            // would end with a seal, and a kill would look like a close, which leaves no doubt.
+            tracing::warn!(%error, "the snapshot with a large update may lose its name");
+            self.progress.fail(&error);
+            return Err(error);
         }
+        let committed = self.try_commit(rotate);
+        if let Err(error) = &committed {
+            self.abandon_segment(error);
+        }
+        committed
+    }
+
+    /// A segment if there is none, one write, one sync, publish, a new segment if due.
+    fn try_commit(&mut self, rotate: bool) -> Result<(), Error> {
         let bytes = self.pending.iter().map(Batch::framed_bytes).fold(0, usize::saturating_add);
         if self.segment.as_ref().is_some_and(|segment| !segment.has_room_for(bytes)) {
             self.write_batches(true, 0)?;

@@ -114,6 +114,7 @@ impl Engine {
         jobs.status.snapshot_lsn.store(published.unwrap_or(Lsn::ZERO).get(), Ordering::Relaxed);
         jobs.status.set_saved_at(recovered.saved_at);
         let wants_snapshot = recovered.wants_snapshot();
+        let names_in_doubt = recovered.names_in_doubt;
         let engine = Self {
             queue,
             progress,
@@ -125,7 +126,7 @@ impl Engine {
             ending: Arc::new(Ending::new(lock)),
         };
         let started = engine
-            .start_threads(options, segment, published, job_queue)
+            .start_threads(options, segment, published, names_in_doubt, job_queue)
             .map_err(|error| {
                 Error::io("cannot start a thread for the store", &engine.places.state_file, error)
             })
@@ -155,10 +156,12 @@ impl Engine {
         options: &Builder,
         segment: SegmentWriter,
         published: Option<Lsn>,
+        names_in_doubt: bool,
         jobs: Receiver<Job>,
     ) -> std::io::Result<()> {
         let clock = Arc::clone(&options.clock);
         let (wishes, jobs_to_settle) = (self.jobs.clone(), self.jobs.clone());
+        let progress = Arc::clone(&self.progress);
         let folders = Arc::new(Folders::new(Arc::clone(&self.vfs)));
         let vfs: Arc<dyn Vfs> = Arc::clone(&folders) as Arc<dyn Vfs>;
         self.progress.set_segment(segment.header().segment);
@@ -177,7 +180,7 @@ impl Engine {
             buffer: Vec::new(),
             gathering: Gathering::default(),
             on_growth: Box::new(move || wishes.wish()),
-            settle: Box::new(move || jobs_to_settle.ask(Job::Settle).map(drop)),
+            settle: Box::new(move || jobs_to_settle.settle(&progress)),
             journal_bytes_max: options.journal_bytes_max,
         };
         let compactor = Compactor {
@@ -190,8 +193,9 @@ impl Engine {
             clock: Arc::clone(&options.clock),
             amortise_above_bytes: options.amortise_above_bytes,
             published,
-            settled: true,
-            failed_syncs: 0,
+            settled: !names_in_doubt,
+            // A number that is not reached stands for the failures before this opening.
+            failed_syncs: if names_in_doubt { u64::MAX } else { 0 },
             not_before: None,
             keeper: Keeper::new(vfs, self.places.clone(), self.store_id, options.history),
             opened: ((options.clock)(), Instant::now()),

@@ -3,21 +3,28 @@
 use std::{
     fmt,
     sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
 
 use super::{
-    progress::closed,
+    progress::{Progress, closed},
     sync::{
         AtomicBool, AtomicU64, Mutex,
-        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+        mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel},
+        thread,
     },
 };
 use crate::{Error, Lsn, history::HistoryStatus, state::State};
 
-/// Told the LSN of the snapshot.
-pub(super) type Reply = SyncSender<Result<Lsn, Error>>;
+/// While a large update is not durable: somebody waits already, and the disk is in trouble.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// The LSN of the snapshot.
+type Answer = Result<Lsn, Error>;
+/// Told the answer.
+pub(super) type Reply = SyncSender<Answer>;
 /// Makes a new state of the current one.
 pub(super) type Derive = dyn Fn(&State) -> Result<State, Error> + Send;
 
@@ -92,9 +99,29 @@ impl Jobs {
 
     /// Asks and waits for the answer. Blocks.
     pub(super) fn ask(&self, job: impl FnOnce(Reply) -> Job) -> Result<Lsn, Error> {
+        self.begin(job)?.recv().map_err(|_| closed())?
+    }
+
+    /// Has a large update made durable. Blocks until it is, or until that has failed.
+    ///
+    /// For the commit thread, which must not wait for the answer alone: a job that came first may
+    /// make it durable and then wait for that thread's seal, ahead of this one.
+    pub(super) fn settle(&self, progress: &Progress) -> Result<(), Error> {
+        let answer = self.begin(Job::Settle)?;
+        while progress.is_unsettled() {
+            match answer.try_recv() {
+                Ok(settled) => return settled.map(drop),
+                Err(TryRecvError::Disconnected) => return Err(closed()),
+                Err(TryRecvError::Empty) => thread::park_timeout(LOOK_AGAIN),
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&self, job: impl FnOnce(Reply) -> Job) -> Result<Receiver<Answer>, Error> {
         let (reply, answer) = sync_channel(1);
         self.sender.send(job(reply)).map_err(|_| closed())?;
-        answer.recv().map_err(|_| closed())?
+        Ok(answer)
     }
 
     /// Asks for a compaction without waiting for it, once.

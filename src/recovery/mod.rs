@@ -66,6 +66,8 @@ pub(crate) struct Recovered {
     pub(crate) last_segment: u64,
     /// Bytes of records that the snapshot does not cover.
     pub(crate) journal_bytes: u64,
+    /// A power cut may take the names of snapshots: the repair had no room to make them again.
+    pub(crate) names_in_doubt: bool,
     pub(crate) report: RecoveryReport,
     pub(crate) state_file: PathBuf,
     pub(crate) inventory: Inventory,
@@ -117,6 +119,7 @@ pub(crate) fn examine(
         migrate: matches!(inventory.snapshot, SnapshotChoice::Version1(_)),
         last_segment: inventory.last_segment(),
         journal_bytes: journal_bytes(&inventory, &plan),
+        names_in_doubt: false,
         report,
         state_file: places.state_file.clone(),
         inventory,
@@ -134,7 +137,9 @@ impl Recovered {
         now: DateTime<Utc>,
     ) -> Result<Previous, Error> {
         let repair = repair::Repair { vfs, places, now };
-        repair.run(&self.inventory, &self.plan, &mut self.report)
+        repair.set_aside(&self.inventory, &self.plan, &mut self.report)?;
+        self.names_in_doubt = repair.renew_names(&self.inventory)?;
+        repair.close_newest(&self.inventory, &self.plan)
     }
 
     /// True if there is neither a snapshot of the current version nor a segment.

@@ -36,12 +36,13 @@ pub(super) struct Repair<'a> {
 }
 
 impl Repair<'_> {
-    pub(super) fn run(
+    /// Removes leftovers, and puts what is damaged into the quarantine.
+    pub(super) fn set_aside(
         &self,
         inventory: &Inventory,
         plan: &Plan,
         report: &mut RecoveryReport,
-    ) -> Result<Previous, Error> {
+    ) -> Result<(), Error> {
         for path in &inventory.leftovers {
             self.vfs
                 .remove(path)
@@ -59,10 +60,23 @@ impl Repair<'_> {
                 report.set_quarantined(&segment.path, kept);
             }
         }
-        if !was_closed(inventory) {
-            renew(self.vfs, self.places)?;
+        Ok(())
+    }
+
+    /// Makes the names of the snapshots again if they are in doubt. True if they still are: a node
+    /// must start, though the disk has no room for the copies.
+    pub(super) fn renew_names(&self, inventory: &Inventory) -> Result<bool, Error> {
+        if was_closed(inventory) {
+            return Ok(false);
         }
-        self.close_newest(inventory, plan)
+        match renew(self.vfs, self.places) {
+            Err(error) if is_without_room(&error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "no room to make the names of the snapshots again");
+                Ok(true)
+            }
+            renewed => renewed.map(|_| false),
+        }
     }
 
     /// False if somebody took the file away since the inventory.
@@ -75,7 +89,11 @@ impl Repair<'_> {
     }
 
     /// Cuts what stands behind the last record that counts, and seals.
-    fn close_newest(&self, inventory: &Inventory, plan: &Plan) -> Result<Previous, Error> {
+    pub(super) fn close_newest(
+        &self,
+        inventory: &Inventory,
+        plan: &Plan,
+    ) -> Result<Previous, Error> {
         let Some(Ending { segment, close }) = ending(inventory, plan) else {
             let superseded = plan.supersedes;
             return Ok(Previous { last_lsn: plan.end, superseded, ..Previous::default() });
@@ -240,6 +258,11 @@ fn was_closed(inventory: &Inventory) -> bool {
     let sealed = inventory.segments.last().is_some_and(|newest| newest.scan.seal.is_some());
     // A version 1 file is not ours to write anew.
     sealed || inventory.store_id.is_none()
+}
+
+fn is_without_room(error: &Error) -> bool {
+    use io::ErrorKind as Io;
+    matches!(error.io_kind(), Some(Io::StorageFull | Io::QuotaExceeded))
 }
 
 /// How the newest segment that counts is ended.

@@ -169,7 +169,13 @@ fn renew_file(vfs: &dyn Vfs, path: &Path) -> Result<bool, Error> {
             remove_if_there(vfs, &temporary)?;
             return Ok(false);
         }
-        Err(Broken { side: Side::Write, error }) => return Err(failed(error)),
+        Err(Broken { side: Side::Write, error }) => {
+            // On a full disk half a copy would take the room that the journal needs.
+            if let Err(error) = remove_if_there(vfs, &temporary) {
+                tracing::debug!(%error, "recovery removes the temporary snapshot");
+            }
+            return Err(failed(error));
+        }
     }
     vfs.rename(&temporary, path).map_err(failed)?;
     Ok(true)

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 #![allow(clippy::cast_possible_truncation)]
 
+pub(crate) mod doubt;
 pub(crate) mod explore;
 pub(crate) mod hooked;
 pub(crate) mod made;

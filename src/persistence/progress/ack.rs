@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Progress, Waiter, Waiting, closed};
+use super::{super::sync::MutexGuard, Progress, Waiter, Waiting, closed};
 use crate::{Error, Lsn};
 
 /// Acknowledgement of one append: knows its LSN at once, and resolves when it is durable.
@@ -94,12 +94,12 @@ impl Future for Ack {
         }
         self.progress.demand();
         let this = &mut *self;
-        let mut waiting = this.progress.lock();
+        let waiting = this.progress.lock();
         if let Some(result) = this.result(&waiting) {
             this.registered = None;
             return Poll::Ready(result);
         }
-        register(&mut waiting, &mut this.registered, this.lsn, context);
+        register(waiting, &mut this.registered, this.lsn, context);
         Poll::Pending
     }
 }
@@ -135,7 +135,7 @@ impl Future for Reached {
         if this.registered.is_none() {
             waiting.followers = waiting.followers.saturating_add(1);
         }
-        register(&mut waiting, &mut this.registered, this.lsn, context);
+        register(waiting, &mut this.registered, this.lsn, context);
         Poll::Pending
     }
 }
@@ -158,16 +158,31 @@ impl Drop for Reached {
 }
 
 fn deregister(progress: &Progress, registered: Option<u64>) {
-    if let Some(id) = registered {
-        progress.lock().waiters.retain(|waiter| waiter.id != id);
-    }
+    let Some(id) = registered else { return };
+    let mut waiting = progress.lock();
+    let index = waiting.waiters.iter().position(|waiter| waiter.id == id);
+    let given_up = index.map(|index| waiting.waiters.swap_remove(index));
+    // First the lock: with its waker a task may go that holds the last handle, whose drop waits for
+    // the commit thread, which needs the lock.
+    drop(waiting);
+    drop(given_up);
 }
 
 /// Puts a waker on the list, or renews the one that is there from an earlier poll.
-fn register(waiting: &mut Waiting, slot: &mut Option<u64>, lsn: Lsn, context: &Context<'_>) {
+fn register(
+    mut waiting: MutexGuard<'_, Waiting>,
+    slot: &mut Option<u64>,
+    lsn: Lsn,
+    context: &Context<'_>,
+) {
     let earlier = slot.and_then(|id| waiting.waiters.iter_mut().find(|waiter| waiter.id == id));
     if let Some(waiter) = earlier {
-        waiter.waker.clone_from(context.waker());
+        if !waiter.waker.will_wake(context.waker()) {
+            let renewed = std::mem::replace(&mut waiter.waker, context.waker().clone());
+            // In this order, as above.
+            drop(waiting);
+            drop(renewed);
+        }
         return;
     }
     let id = waiting.next_id;
