@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::made;
+use common::{made, sim::open};
 
 use std::{
     fs,
@@ -417,4 +417,26 @@ fn inspect_one(known: &Known, what: &str, disk: &SimDisk) {
     };
     assert_eq!(labels(seen), labels(&report), "{what}\n{seen}\n{report}");
     assert!(seen.findings.iter().all(|finding| finding.quarantined.is_none()), "{what}\n{seen}");
+}
+
+/// A process that is killed seals nothing: then only a later record tells damage from a torn tail.
+#[test]
+fn a_record_that_only_a_later_one_vouches_for_is_reported_when_it_rots() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    for key in ["first", "second", "third"] {
+        store.dht_put(key, b"value").unwrap().wait().unwrap();
+    }
+    disk.kill();
+    drop(store);
+    let written = |path: &Path| path.to_string_lossy().ends_with(".wal");
+    let (path, _) = disk.files().into_iter().find(|(path, _)| written(path)).unwrap();
+    let frames = frames(&disk.read(&path).unwrap());
+    disk.flip_bit(&path, 8 * (frames[0].start as u64 + 25)).unwrap();
+    let store = open(&disk).unwrap();
+    let report = store.recovery().unwrap();
+    assert_eq!((report.outcome, lost(report)), (Outcome::Salvaged, vec![1]), "{report}");
+    let view = store.view().unwrap();
+    assert_eq!(view.lsn().get(), 3, "{report}");
+    assert!(view.state().dht_entry("third").is_some(), "{report}");
 }

@@ -143,9 +143,10 @@ impl Sieve {
     ) -> Result<Option<LogRecord>, Failure> {
         match entry {
             Ok(record) => Ok(self.filter.of(record)),
-            // The log goes on behind what is missing.
+            // The log goes on behind what is missing. That a node compacted meanwhile is no
+            // finding: a moment later those records would not have been there at all.
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Compacted) => {
-                self.has_holes = true;
+                self.has_holes |= error.kind() == ErrorKind::Corrupt;
                 console.note(format_args!("note: {error:#}"));
                 Ok(None)
             }
