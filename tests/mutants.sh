@@ -207,8 +207,8 @@ mutant doubted-names-demoted src/persistence/compact.rs \
     'if self.progress.is_unsettled() {
             // Before'
 mutant names-of-a-killed-process-trusted src/recovery/repair.rs \
-    'if !was_closed(inventory) {' \
-    'if false {'
+    'if was_closed(inventory) {' \
+    'if was_closed(inventory) || self.now.timestamp() > 0 {'
 mutant doubt-closed-away src/persistence/compact.rs \
     'while self.is_in_doubt() && attempts' \
     'while false && attempts'

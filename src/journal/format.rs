@@ -128,6 +128,9 @@ impl SegmentHeader {
         if numbers.into_iter().any(|number| number > NUMBER_MAX) {
             return None;
         }
+        if segment == 0 || first_lsn == Lsn::ZERO {
+            return None; // both begin at 1
+        }
         Some(Ok(Self { store_id, segment, first_lsn, created_ms, previous }))
     }
 

@@ -18,6 +18,8 @@ use crate::{
 const ID: StoreId = StoreId::from_bytes(*b"the fuzzer's own");
 const SEGMENT: u64 = 7;
 /// Where a header's segment numbers and LSNs stand.
+const SEGMENT_AT: usize = 32;
+const FIRST_LSN_AT: usize = 40;
 const NUMBERS_AT: [usize; 4] = [32, 40, 56, 64];
 /// Where a header's flags stand, behind all of its fields.
 const FLAGS_AT: usize = 76;
@@ -161,5 +163,7 @@ pub fn read_header(input: &[u8]) -> Checked {
 
 fn has_absurd_number(header: &[u8]) -> bool {
     let number = |at: usize| header.get(at..)?.first_chunk::<8>().copied().map(u64::from_le_bytes);
+    let begins_at_one = [SEGMENT_AT, FIRST_LSN_AT].into_iter();
     NUMBERS_AT.into_iter().filter_map(number).any(|number| number > NUMBER_MAX)
+        || begins_at_one.filter_map(number).any(|number| number == 0)
 }

@@ -283,6 +283,30 @@ fn a_failure_reaches_every_waiter_and_the_next_try_succeeds() {
     assert!(TOLD.load(Ordering::Relaxed) > 0, "nobody was told of any failure");
 }
 
+/// What is demanded while a failed commit is tried again is not forgotten.
+#[test]
+fn changes_appended_during_a_failure_become_durable() {
+    explore(|| {
+        let disk = SimDisk::new(1);
+        let store = open(&disk, NEVER);
+        disk.fail(Fault::new(Op::Sync).path("segment-").times(2));
+        let mut threads = Vec::new();
+        for writer in 0..2 {
+            let store = store.clone();
+            threads.push(thread::spawn(move || {
+                for number in 0..3 {
+                    if let Err(error) = put(&store, &format!("{writer} {number}")).unwrap().wait() {
+                        assert_eq!(error.kind(), ErrorKind::Degraded);
+                    }
+                }
+            }));
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        while block_on(store.sync()).is_err() {}
+        assert_eq!(store.durable_through().unwrap(), Lsn::new(6));
+    });
+}
+
 #[test]
 fn waiters_hear_of_a_disk_that_never_recovers_and_so_does_the_close() {
     explore(|| {
@@ -317,6 +341,12 @@ fn a_wait_that_is_given_up_loses_nothing_and_leaves_no_waker() {
         let disk = SimDisk::new(1);
         let store = open(&disk, NEVER);
         let (given_up, told) = (Arc::new(Counting::default()), Arc::new(Counting::default()));
+        {
+            // Nothing is appended: nobody but the end of this wait takes its waker away.
+            let mut changes = store.changes_since(Lsn::ZERO).unwrap();
+            assert!(poll_once(Box::pin(changes.next()).as_mut(), &given_up).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&given_up), 1, "the waker of a dropped wait is kept");
         let mut kept = pin!(put(&store, "a").unwrap());
         let was_ready = {
             let mut dropped = Box::pin(put(&store, "b").unwrap());
