@@ -112,6 +112,8 @@ mutant() {
 }
 
 prepare
+# Built before the time of a suite counts.
+(cd "$tree" && CARGO_TARGET_DIR=$build cargo test --quiet --offline --no-run)
 red=$(first_red target/mutants/none.log none)
 if [[ -n $red ]]; then
     echo "without any mutant: $red; see target/mutants/none.log" >&2

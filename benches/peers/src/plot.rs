@@ -19,7 +19,7 @@ text { fill: #f0f6fc } .small { fill: #9198a1 }
 }
 </style>";
 const WIDTH: f64 = 760.0;
-const NAME: f64 = 190.0;
+const NAME: f64 = 250.0;
 const BAR: f64 = 16.0;
 const STEP: f64 = 21.0;
 /// How many times longer than the best store's bar that of the limit may be.
