@@ -18,7 +18,7 @@ use common::{
 };
 use peer_journal::{
     Lsn,
-    testing::{Op, Outcome, SimDisk},
+    testing::{Fault, Op, Outcome, SimDisk},
 };
 
 const JOURNAL: &str = "/node/p2p-state.journal";
@@ -228,4 +228,24 @@ fn a_segment_whose_name_another_thread_s_sync_forgot_acknowledges_nothing() {
     survives(&disk, &keys, "all of it was acknowledged");
     let left = disk.files().into_iter().filter(|(path, _)| path.starts_with(JOURNAL)).count();
     assert!(left < 40, "{left} files");
+}
+
+/// Else the power cut leaves a fallback that is newer than what is in place, which looks like
+/// damage.
+#[test]
+fn a_snapshot_whose_name_is_in_doubt_does_not_become_a_fallback() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    append_durably(&store, "first");
+    block_on(store.compact()).unwrap();
+    append_durably(&store, "second");
+    // The syncs of the next segment's name and of the fallback's come before.
+    disk.fail(folder_sync_fails(2));
+    block_on(store.compact()).unwrap_err();
+    assert_eq!(disk.faults_hit(), 1);
+    append_durably(&store, "third");
+    disk.fail(Fault::new(Op::Rename).path("p2p-state.json.tmp").forever());
+    block_on(store.compact()).unwrap_err();
+    assert_eq!(disk.faults_hit(), 2);
+    survives(&disk, &["first", "second", "third"], "the next compaction got as far as its rename");
 }

@@ -189,8 +189,8 @@ mutant half-a-copy-stays src/snapshot/publish.rs \
             return' \
     'return'
 mutant save-not-settled src/persistence/compact.rs \
-    '!self.settled || self.failed_syncs' \
-    'self.failed_syncs'
+    'self.failed_syncs != self.folders.failed_syncs()' \
+    'self.progress.is_unsettled()'
 mutant doubted-names-not-renewed src/persistence/compact.rs \
     'if before == self.failed_syncs {' \
     'if before >= self.failed_syncs {'

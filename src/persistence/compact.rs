@@ -58,9 +58,7 @@ pub(super) struct Compactor {
     pub(super) amortise_above_bytes: u64,
     /// LSN of the sound snapshot in place.
     pub(super) published: Option<Lsn>,
-    /// Its name, and that of the fallback, are durable.
-    pub(super) settled: bool,
-    /// Failed syncs of folders when they became so.
+    /// Failed syncs of folders when its name, and that of the fallback, became durable.
     pub(super) failed_syncs: u64,
     pub(super) not_before: Option<Instant>,
     pub(super) keeper: Keeper,
@@ -209,7 +207,7 @@ impl Compactor {
 
     /// True if a power cut could take the name of a snapshot back, as far as this thread knows.
     fn is_in_doubt(&self) -> bool {
-        !self.settled || self.failed_syncs != self.folders.failed_syncs()
+        self.failed_syncs != self.folders.failed_syncs()
     }
 
     /// Makes the names of the snapshots durable: by a sync of the folder, or if any such sync has
@@ -226,7 +224,6 @@ impl Compactor {
         }
         self.folders.check(before, &self.places.state_file)?;
         self.failed_syncs = before;
-        self.settled = true;
         self.progress.settled();
         Ok(())
     }
@@ -255,7 +252,6 @@ impl Compactor {
         let publication = Publication { vfs, places, state, meta: &meta, demote, stop: &stop };
         let bytes = publication.put_in_place()?;
         self.published = Some(lsn);
-        self.settled = false;
         self.status.set_saved_at(meta.saved_at);
         self.status.snapshot_lsn.store(lsn.get(), Ordering::Relaxed);
         self.status.snapshot_bytes.store(bytes, Ordering::Relaxed);

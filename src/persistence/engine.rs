@@ -193,7 +193,6 @@ impl Engine {
             clock: Arc::clone(&options.clock),
             amortise_above_bytes: options.amortise_above_bytes,
             published,
-            settled: !names_in_doubt,
             // A number that is not reached stands for the failures before this opening.
             failed_syncs: if names_in_doubt { u64::MAX } else { 0 },
             not_before: None,
