@@ -19,10 +19,11 @@ use crate::{Error, Lsn};
 /// Dropping it, polled or not, cancels nothing: the change is applied and will be written.
 ///
 /// # Errors
-/// [`ErrorKind::Degraded`] when the disk refused a write since the append: the change is still in
-/// memory and will be written again,
+/// [`ErrorKind::Degraded`](crate::ErrorKind::Degraded) when the disk refused a write since the
+/// append: the change is still in memory and will be written again,
 /// [`durable_through`](crate::P2PStatePersistence::durable_through) tells when it is.
-/// [`ErrorKind::Closed`] when the store was closed before it became durable.
+/// [`ErrorKind::Closed`](crate::ErrorKind::Closed) when the store was closed before it became
+/// durable.
 #[derive(Debug)]
 pub struct Ack {
     lsn: Lsn,
