@@ -5,19 +5,14 @@
 
 mod common;
 
-use std::{
-    fs,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{fs, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use common::{
     made::{self, HEADER_BYTES, Known, STATE, builder, frames, known, noon, picture},
     peer,
     sim::block_on,
+    stop::Stop,
 };
 use peer_journal::{
     Change, Difference, Error, ErrorKind, FileKind, Journal, LogRecord, Lsn, OnDamage, Outcome,
@@ -436,11 +431,12 @@ fn a_reader_beside_a_live_node_sees_no_damage_and_no_step_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p2p-state.json");
     let store = P2PStatePersistence::builder(&path).segment_bytes(8192).open().unwrap();
-    let stop = AtomicBool::new(false);
+    let stop = Stop::default();
     std::thread::scope(|scope| {
+        let stopped = stop.at_the_end();
         let writer = scope.spawn(|| {
             let mut number = 0_u64;
-            while !stop.load(Ordering::Relaxed) {
+            while !stop.is_asked() {
                 number += 1;
                 let ack =
                     store.dht_put(&format!("{}", number % 50), &number.to_le_bytes()).unwrap();
@@ -476,7 +472,7 @@ fn a_reader_beside_a_live_node_sees_no_damage_and_no_step_back() {
                 }
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         assert!(writer.join().unwrap() > 0);
     });
 }

@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
+#[path = "../../tests/common/stop.rs"]
+mod stop;
 
 use std::{
     fs,
     io::Read,
     process::Stdio,
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -19,6 +20,7 @@ use peer_journal_cli::{
     read::{self, schema::SCHEMAS},
     write,
 };
+use stop::Stop;
 
 /// `schema` prints schemas and looks at no store.
 const NO_STORE: [&str; 1] = ["schema"];
@@ -261,13 +263,14 @@ fn beside_a_node_that_writes_and_compacts_no_command_raises_an_alarm() {
         .open()
         .unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let stop = AtomicBool::new(false);
+    let stop = Stop::default();
     let until = Instant::now() + Duration::from_secs(2);
     let (mut rounds, mut compactions) = (0, 0);
     std::thread::scope(|scope| {
+        let _stopped = stop.at_the_end();
         let writer = scope.spawn(|| {
             let mut number = 0_u64;
-            while !stop.load(Ordering::Relaxed) {
+            while !stop.is_asked() {
                 for _ in 0..40 {
                     number += 1;
                     store.dht_put(&format!("key {}", number % 50), &number.to_le_bytes()).unwrap();
@@ -286,14 +289,10 @@ fn beside_a_node_that_writes_and_compacts_no_command_raises_an_alarm() {
                 let ran = run_in(&fixture, &args, &[]);
                 let text = format!("{}{}", ran.out, ran.err);
                 let alarms = ["BAD", "DAMAGED", "error", "damaged", "cannot"];
-                if ran.code != 0 || alarms.iter().any(|alarm| text.contains(alarm)) {
-                    stop.store(true, Ordering::Relaxed);
-                    panic!("{verb}, round {rounds}: {}: {text}", ran.code);
-                }
+                let alarmed = ran.code != 0 || alarms.iter().any(|alarm| text.contains(alarm));
+                assert!(!alarmed, "{verb}, round {rounds}: {}: {text}", ran.code);
             }
         }
-        stop.store(true, Ordering::Relaxed);
-        writer.join().unwrap();
     });
     assert!(compactions > 10, "{compactions} compactions in {rounds} rounds");
 }

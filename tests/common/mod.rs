@@ -7,6 +7,7 @@ pub(crate) mod explore;
 pub(crate) mod hooked;
 pub(crate) mod made;
 pub(crate) mod sim;
+pub(crate) mod stop;
 
 use peer_journal::{Multiaddr, PeerId};
 
