@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that takes long: crash exploration without strides, kill loops, soak, torture on a real and on a
-# simulated disk, the concurrency model, mutants, fuzz targets.
+# simulated disk, the concurrency model and its mutants, fuzz targets, mutants.
 #
 #   bash tests/long.sh MINUTES
 #
@@ -64,10 +64,10 @@ step torture-simulated target/release/peer-journal torture --simulate --for "$si
 step soak env PEER_JOURNAL_SOAK_SECONDS="$soak" "${suite[@]}" --test soak -- --ignored --nocapture
 if [[ -f tests/model.sh ]]; then
     step concurrency-model bash tests/model.sh
+    step concurrency-mutants bash tests/model.sh mutants
 else
     skip concurrency-model 'there is no tests/model.sh'
 fi
-step mutants bash tests/mutants.sh
 if [[ ! -f fuzz/run.sh ]]; then
     skip fuzz 'there is no fuzz/run.sh'
 elif ! cargo fuzz --version >/dev/null 2>&1; then
@@ -75,6 +75,7 @@ elif ! cargo fuzz --version >/dev/null 2>&1; then
 else
     step fuzz bash fuzz/run.sh "$fuzz"
 fi
+step mutants bash tests/mutants.sh
 
 echo
 printf '%-24s %8s  %s\n' STEP TIME RESULT
