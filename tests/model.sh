@@ -111,10 +111,10 @@ mutant rotation-without-demand src/persistence/queue.rs \
     'drop(inner);
         Ok(pinned)'
 mutant demand-does-not-ring src/persistence/progress.rs \
-    'if !self.is_demanded() && !self.demand.swap(true, Ordering::AcqRel) {
+    'if !self.is_demanded() && !self.told.demand.swap(true, Ordering::AcqRel) {
             self.ring();
         }' \
-    'self.demand.store(true, Ordering::Release);'
+    'self.told.demand.store(true, Ordering::Release);'
 mutant publish-forgets-blocked-waiters src/persistence/progress.rs \
     'let woken: Vec<Waker> = extract(&mut waiting.waiters, |waiter| waiter.lsn <= durable);
         drop(waiting);
