@@ -105,6 +105,14 @@ struct Victim {
     lines: Lines<BufReader<ChildStdout>>,
 }
 
+/// No child outlives a test that fails.
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.process.kill().unwrap_or_default();
+        self.process.wait().unwrap();
+    }
+}
+
 impl Victim {
     fn start(state: &Path, nodes: &[Multiaddr], first: u64) -> Self {
         let nodes: Vec<String> = nodes.iter().map(Multiaddr::to_string).collect();
@@ -141,7 +149,6 @@ impl Victim {
     /// SIGKILL; then whatever is still in the pipe, which was acknowledged, too.
     fn kill(mut self, told: &mut Told) {
         self.process.kill().unwrap();
-        self.process.wait().unwrap();
         while self.listen(told) {}
     }
 }
