@@ -35,6 +35,8 @@ const SEED: &str = "PEER_JOURNAL_SOAK_SEED";
 const WRITERS: u64 = 4;
 /// While the weather is bad one call in so many fails.
 const FAULT_ONE_IN: u64 = 25;
+/// Far longer than it takes until each thing has happened once, on any machine.
+const WATCHDOG: Duration = Duration::from_secs(120);
 /// Above these nothing may grow, however long it runs. What the store holds fits into one.
 const DISK_BYTES_MAX: u64 = 128 << 20;
 const FILES_MAX: u64 = 1000;
@@ -345,7 +347,9 @@ fn soak(time: Duration, longest_life: Duration) {
     let (mut most_files, mut most_bytes, mut most_memory) = (0, 0, 0);
     let mut own = Vec::new();
     let begun = Instant::now();
-    while begun.elapsed() < time || kills < 2 {
+    // On a slow machine it takes longer until there was something of everything.
+    let is_little = |all: [u64; 3]| all.contains(&0) && begun.elapsed() < WATCHDOG;
+    while begun.elapsed() < time || kills < 2 || is_little([acknowledged, compactions, faults]) {
         let longest = u64::try_from(longest_life.as_millis()).unwrap();
         let millis = longest / 4 + random.below(longest * 3 / 4);
         let life = life_and_death(dir, seed, Duration::from_millis(millis));
