@@ -216,6 +216,7 @@ fn a_segment_whose_name_another_thread_s_sync_forgot_acknowledges_nothing() {
     // Fills segments until the commit thread starts a new one; then one record goes into that.
     let mut keys = vec!["first".to_owned(), "second".to_owned()];
     while meeting.stage() < Stage::Failed {
+        assert!(keys.len() < 10_000, "no segment was renamed: {:?}", meeting.stage());
         let key = format!("key{}", keys.len());
         append_durably(&store, &key);
         keys.push(key);

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use common::{
     made::{self, JOURNAL, STATE, builder, frames, known, segments},
     peer,
+    sim::wait_until_durable,
 };
 use peer_journal::{
     ErrorKind, OnDamage, Outcome, P2PState, RecoveryReport, SerializedPeer, Verdict,
@@ -252,17 +253,11 @@ fn after_a_failed_sync() -> (SimDisk, u64) {
     let _told = store.peer_seen(&peer(2), &[]).unwrap().wait();
     let last = store.peer_seen(&peer(3), &[]).unwrap();
     let lsn = last.lsn().get();
-    // The wait may meet the failure once more; the change is written all the same.
-    while last_durable(&store) < lsn {
-        std::thread::yield_now();
-    }
+    // A wait may meet the failure once more; the change is written all the same.
+    assert_eq!(wait_until_durable(&store).get(), lsn);
     let crashed = disk.fork();
     drop(store);
     (crashed, lsn)
-}
-
-fn last_durable(store: &peer_journal::P2PStatePersistence) -> u64 {
-    store.durable_through().unwrap().get()
 }
 
 /// `superseded`: a sync of the segment failed.

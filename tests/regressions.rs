@@ -12,7 +12,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use common::sim::{STATE_FILE, block_on, builder, open};
+use common::sim::{STATE_FILE, block_on, builder, open, wait_until_durable};
 use peer_journal::{
     Builder, ErrorKind, Lsn, OnDamage, P2PState, P2PStatePersistence, SerializedDHTEntry,
     state::Change,
@@ -272,10 +272,7 @@ fn the_torn_end_of_a_superseded_segment_is_no_damage() {
     append(&store, "a", "1");
     disk.fail(Fault::new(Op::Sync).path("segment-0"));
     let _told = store.append(put("b", "torn")).unwrap().wait();
-    ends("coming back", {
-        let store = store.clone();
-        move || while block_on(store.sync()).is_err() {}
-    });
+    wait_until_durable(&store);
     let image = cut_to(&disk, Outcome::KeepAll);
     let first = segments(&image).remove(0);
     let bytes = image.read(&first).unwrap();
@@ -310,10 +307,7 @@ fn a_second_recovery_leaves_older_segments_alone() {
     disk.fail(Fault::new(Op::Sync).path("segment-0").effect(Effect::MarkClean));
     store.append(put("b", "torn")).unwrap();
     let _told = store.append(put("c", "whole")).unwrap().wait();
-    ends("coming back", {
-        let store = store.clone();
-        move || while block_on(store.sync()).is_err() {}
-    });
+    wait_until_durable(&store);
     let image = cut(&disk);
     let second = segments(&image).remove(1);
     let bytes = image.read(&second).unwrap();
@@ -515,8 +509,7 @@ fn attempts_on_a_disk_in_trouble_leave_no_pile_of_segments() {
     assert!(segments(&disk).len() <= 4, "{:?}", segments(&disk));
     holds(&cut(&disk), &["kept"], "while the disk is in trouble");
     disk.clear_faults();
-    let asking = store.clone();
-    ends("coming back", move || while block_on(asking.sync()).is_err() {});
+    wait_until_durable(&store);
     assert!(segments(&disk).len() <= 4, "{:?}", segments(&disk));
     holds(&cut(&disk), &["kept", "k"], "when the disk is back");
 }
@@ -574,7 +567,7 @@ fn what_a_failed_write_left_behind_is_no_damage() {
         let ack = store.append(put("torn", &"x".repeat(400))).unwrap();
         // It is told of the failure, unless this thread is so slow that the second try is over.
         let _told = ack.wait();
-        while block_on(store.sync()).is_err() {}
+        wait_until_durable(&store);
         assert_eq!(disk.faults_hit(), 1);
         let crashed = disk.fork();
         crashed.power_cut(Outcome::KeepAll);
@@ -597,7 +590,7 @@ fn sectors_that_a_failed_sync_left_torn_are_no_damage() {
         for ack in acks {
             drop(ack.wait());
         }
-        while block_on(store.sync()).is_err() {}
+        wait_until_durable(&store);
         disk.power_cut(Outcome::Torn(seed));
         drop(store);
         is_never_called_damage(&disk, &["kept", "torn 0", "torn 11"], &format!("seed {seed}"));

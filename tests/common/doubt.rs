@@ -10,7 +10,7 @@ use peer_journal::{
     testing::{Effect, Fault, Op, Outcome, SimDisk},
 };
 
-use super::sim::open;
+use super::sim::{open, wait_until_durable};
 
 pub(crate) fn noon() -> DateTime<Utc> {
     DateTime::from_timestamp(1_790_000_000, 0).unwrap()
@@ -60,10 +60,9 @@ pub(crate) fn survives(disk: &SimDisk, keys: &[&str], story: &str) {
 pub(crate) fn append_durably(store: &P2PStatePersistence, key: &str) -> Lsn {
     let ack = store.append(put(key)).unwrap();
     let lsn = ack.lsn();
-    let mut result = ack.wait();
-    while let Err(error) = result {
+    if let Err(error) = ack.wait() {
         assert_eq!(error.kind(), ErrorKind::Degraded, "{error:#}");
-        result = store.append_batch([]).unwrap().wait();
+        wait_until_durable(store);
     }
     lsn
 }
