@@ -4,6 +4,8 @@
 
 #[path = "common/counting.rs"]
 mod counting;
+#[path = "common/hooked.rs"]
+mod hooked;
 #[path = "common/nodes.rs"]
 mod nodes;
 
@@ -13,6 +15,7 @@ use std::{
 };
 
 use counting::Counting;
+use hooked::Hooked;
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
     futures::StreamExt,
@@ -237,8 +240,9 @@ struct Cost {
 /// Everything that strangers can send, `packets` times each but for the reconnects, against a node
 /// whose disk is counted.
 async fn flood(packets: u64) -> Cost {
-    let disk = Arc::new(Counting::new(SimDisk::new(packets).mount()));
-    let builder = P2PStatePersistence::builder("/node/p2p-state.json").vfs(disk.clone());
+    let counting = Arc::new(Counting::default());
+    let disk = Arc::new(Hooked::new(&SimDisk::new(packets), counting.clone()));
+    let builder = P2PStatePersistence::builder("/node/p2p-state.json").vfs(disk);
     let store = builder.auto_save_every(Duration::from_secs(3600)).open().unwrap();
     let limits = RegistryLimits { dht_puts_per_minute: 10, ..RegistryLimits::default() };
     let config = P2PConfig {
@@ -249,7 +253,7 @@ async fn flood(packets: u64) -> Cost {
     let node = within(P2PRegistry::with_store(config, store)).await.unwrap();
     let at = within(node.start_listening()).await.unwrap().remove(0);
     within(node.subscribe()).await.unwrap();
-    let (records, (syncs, bytes)) = (lsn(&node), disk.counts());
+    let (records, (syncs, bytes)) = (lsn(&node), counting.counts());
     let begun = Instant::now();
     let mut driven: Vec<_> = [noisy("x", 10_000), noisy(&"x".repeat(1 << 20), 0)]
         .into_iter()
@@ -277,7 +281,7 @@ async fn flood(packets: u64) -> Cost {
     within(node.store().sync()).await.unwrap();
     let status = node.status().await.unwrap();
     assert!(status.store.counts.peers <= 5, "{:?}", status.store.counts);
-    let (syncs_now, bytes_now) = disk.counts();
+    let (syncs_now, bytes_now) = counting.counts();
     driven.iter().for_each(tokio::task::JoinHandle::abort);
     within(node.shutdown()).await.unwrap();
     Cost {

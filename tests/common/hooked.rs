@@ -12,6 +12,8 @@ pub(crate) trait Hooks: Debug + Send + Sync {
     fn renamed(&self, _to: &Path) {}
     fn before_sync_dir(&self, _disk: &SimDisk, _path: &Path) {}
     fn after_sync_dir(&self) {}
+    /// The file was created by this path.
+    fn before_sync(&self, _path: &Path) {}
     /// What a write to a file that was created by this path leaves there instead of its bytes.
     fn written(&self, _path: &Path, _bytes: &[u8]) -> Option<Vec<u8>> {
         None
@@ -102,6 +104,7 @@ impl VfsFile for HookedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.hooks.before_sync(&self.path);
         self.file.sync()
     }
 
