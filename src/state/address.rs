@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
 use multiaddr::{Multiaddr, Protocol};
 use serde::{Deserialize, Serialize};
 
-use super::{bytes, plain, text};
+use super::{bytes, plain, table::Shared, text};
 
 /// Where a peer can be reached.
 ///
@@ -186,6 +186,12 @@ impl fmt::Debug for AddressRef<'_> {
 /// Each address is a varint of `length << 1 | is text`, then its bytes.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct AddressList(Arc<[u8]>);
+
+impl Shared for AddressList {
+    fn holders(&self) -> usize {
+        self.0.holders()
+    }
+}
 
 impl AddressList {
     /// Number of addresses. Takes time in proportion to it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AddressList, Time};
+use super::{AddressList, Time, table::Shared};
 
 /// Everything about one peer but a ban. At least one part is there.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -134,3 +134,23 @@ impl Ban {
         self.until > now
     }
 }
+
+impl Shared for PeerEntry {
+    fn holders(&self) -> usize {
+        self.seen.as_ref().map_or(0, |seen| seen.addresses.holders())
+    }
+}
+
+impl Shared for DhtEntry {
+    fn holders(&self) -> usize {
+        self.value.holders()
+    }
+}
+
+impl Shared for CacheEntry {
+    fn holders(&self) -> usize {
+        self.data.holders()
+    }
+}
+
+impl Shared for Ban {}

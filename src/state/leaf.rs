@@ -5,6 +5,8 @@
 
 use std::{iter, sync::Arc};
 
+use super::table::{Shared, fetch_counts};
+
 /// Rows by which a full leaf grows; small, because unused room counts in every leaf.
 const STEP: usize = 2;
 
@@ -29,10 +31,16 @@ impl<K, V> Leaf<K, V> {
     }
 }
 
-impl<K: Clone, V: Clone> Leaf<K, V> {
+impl<K, V> Shared for Leaf<K, V> {
+    fn holders(&self) -> usize {
+        self.0.holders()
+    }
+}
+
+impl<K: Clone, V: Clone + Shared> Leaf<K, V> {
     /// The value of a row, to change.
     pub(super) fn get_mut(&mut self, row: usize) -> Option<&mut V> {
-        let place = Arc::make_mut(&mut self.0).get_mut(row)?;
+        let place = self.own().get_mut(row)?;
         place.as_mut().map(|(_, value)| value)
     }
 
@@ -40,7 +48,7 @@ impl<K: Clone, V: Clone> Leaf<K, V> {
     pub(super) fn push(&mut self, row: (K, V)) {
         let len = self.len();
         if len < self.0.len() {
-            if let Some(place) = Arc::make_mut(&mut self.0).get_mut(len) {
+            if let Some(place) = self.own().get_mut(len) {
                 *place = Some(row);
             }
             return;
@@ -55,7 +63,7 @@ impl<K: Clone, V: Clone> Leaf<K, V> {
     /// Takes a row out, and puts the last one into its place.
     pub(super) fn swap_remove(&mut self, row: usize) -> Option<V> {
         let last = self.len().checked_sub(1)?;
-        let rows = Arc::make_mut(&mut self.0);
+        let rows = self.own();
         if row >= last {
             let removed = rows.get_mut(row)?.take();
             self.trim();
@@ -74,6 +82,14 @@ impl<K: Clone, V: Clone> Leaf<K, V> {
             Some(rows) => rows.iter_mut().map_while(Option::take).collect(),
             None => taken.iter().map_while(Clone::clone).collect(),
         }
+    }
+
+    /// The rows, to change; a copy of them if another leaf shares them.
+    fn own(&mut self) -> &mut [Option<(K, V)>] {
+        if self.0.holders() > 1 {
+            fetch_counts(self.iter().map(|(_, value)| value));
+        }
+        Arc::make_mut(&mut self.0)
     }
 
     fn len(&self) -> usize {

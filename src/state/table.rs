@@ -31,6 +31,21 @@ pub(super) const FETCHED_MAX: usize = 16;
 type Page<K, V> = Arc<Vec<Leaf<K, V>>>;
 type Group<K, V> = Arc<Vec<Page<K, V>>>;
 
+/// What copies of the table share, and count.
+pub(crate) trait Shared {
+    /// How many hold it: to ask memory for the count before one more is counted. One for what is
+    /// copied whole.
+    fn holders(&self) -> usize {
+        1
+    }
+}
+
+impl<T: ?Sized> Shared for Arc<T> {
+    fn holders(&self) -> usize {
+        Self::strong_count(self)
+    }
+}
+
 /// The copy-on-write hash table. Rows come out in no particular order.
 #[derive(Clone)]
 pub(crate) struct Table<K, V> {
@@ -75,7 +90,7 @@ impl<K, V> Table<K, V> {
     }
 }
 
-impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
+impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
     /// A table of these rows, whose keys are distinct. No leaf is split or grows on the way, and
     /// none has unused room.
     pub(crate) fn of(rows: Vec<(K, V)>) -> Self {
@@ -256,8 +271,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
     }
 
     fn leaf_mut(&mut self, index: usize) -> Option<&mut Leaf<K, V>> {
-        let group = Arc::make_mut(self.groups.get_mut(index / PAGE / GROUP)?);
-        let page = Arc::make_mut(group.get_mut(index / PAGE % GROUP)?);
+        let group = own(self.groups.get_mut(index / PAGE / GROUP)?);
+        let page = own(group.get_mut(index / PAGE % GROUP)?);
         page.get_mut(index % PAGE)
     }
 }
@@ -272,6 +287,20 @@ impl<K, V> fmt::Debug for Table<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Table({} rows in {} leaves)", self.len, self.leaves)
     }
+}
+
+/// The node, to change; a copy of it if another table shares it.
+fn own<T: Clone + Shared>(node: &mut Arc<Vec<T>>) -> &mut Vec<T> {
+    if node.holders() > 1 {
+        fetch_counts(node.iter());
+    }
+    Arc::make_mut(node)
+}
+
+/// Looks at the counts of holders that a copy is about to raise, one step for all: memory fetches
+/// them at once, while raising them one after the other waits for each.
+pub(super) fn fetch_counts<'a, T: Shared + 'a>(nodes: impl Iterator<Item = &'a T>) {
+    black_box(nodes.map(Shared::holders).fold(0, usize::wrapping_add));
 }
 
 fn pair<K, V>((key, value): &(K, V)) -> (&K, &V) {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::super::table::Table;
+use super::super::table::{Shared, Table};
+
+impl Shared for u32 {}
 
 #[derive(Clone, Debug)]
 enum Step {
