@@ -6,6 +6,7 @@
 //! leaf.
 
 use std::{
+    array,
     borrow::Borrow,
     fmt,
     hash::{BuildHasher, Hash, RandomState},
@@ -13,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use super::leaf::Leaf;
+use super::leaf::{Leaf, Tag};
 
 /// Leaves in a page. The first change of one after the table was cloned copies the page and counts
 /// one more holder of each leaf, which is seldom in the cache: the slowest append beside a snapshot
@@ -28,7 +29,8 @@ const LOAD: usize = 8;
 /// Keys that are fetched at once; more would push each other out of the fastest memory.
 pub(super) const FETCHED_MAX: usize = 16;
 
-type Page<K, V> = Arc<Vec<Leaf<K, V>>>;
+/// Not a vector: that would be one more place in memory to wait for.
+type Page<K, V> = Arc<[Leaf<K, V>; PAGE]>;
 type Group<K, V> = Arc<Vec<Page<K, V>>>;
 
 /// What copies of the table share, and count.
@@ -97,7 +99,8 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
         let mut table = Self::new();
         table.leaves = rows.len().div_ceil(LOAD);
         table.len = rows.len();
-        let homes: Vec<usize> = rows.iter().map(|(key, _)| table.leaf_of(key)).collect();
+        let homes: Vec<usize> =
+            rows.iter().map(|(key, _)| table.leaf_of(table.hash(key))).collect();
         let mut counts = vec![0; table.leaves];
         for home in &homes {
             if let Some(count) = counts.get_mut(*home) {
@@ -110,8 +113,16 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
                 leaf.push(row);
             }
         }
-        let pages = grouped(leaves.into_iter().map(Leaf::from), PAGE);
-        table.groups = grouped(pages.into_iter(), GROUP);
+        let mut leaves = leaves.into_iter().map(|rows| table.leaf_from(rows));
+        let mut pages = Vec::with_capacity(table.leaves.div_ceil(PAGE));
+        pages.resize_with(table.leaves.div_ceil(PAGE), || {
+            Arc::new(array::from_fn(|_| leaves.next().unwrap_or_default()))
+        });
+        drop(leaves);
+        let mut pages = pages.into_iter();
+        while pages.len() > 0 {
+            table.groups.push(Arc::new(pages.by_ref().take(GROUP).collect()));
+        }
         table
     }
 
@@ -120,8 +131,9 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        let leaf = self.leaf_of(key);
-        let row = self.leaf(leaf)?.iter().position(|(known, _)| known.borrow() == key)?;
+        let hash = self.hash(key);
+        let leaf = self.leaf_of(hash);
+        let row = self.leaf(leaf)?.find(tag(hash), |known| known.borrow() == key)?;
         Some(Slot { leaf, row })
     }
 
@@ -136,14 +148,15 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        let mut rows: [Option<(&'a Q, &Leaf<K, V>)>; FETCHED_MAX] = [None; FETCHED_MAX];
+        let mut rows: [Option<(&'a Q, &Leaf<K, V>, Tag)>; FETCHED_MAX] = [None; FETCHED_MAX];
         for (row, key) in rows.iter_mut().zip(keys) {
-            *row = self.leaf(self.leaf_of(key)).map(|leaf| (key, leaf));
+            let hash = self.hash(key);
+            *row = self.leaf(self.leaf_of(hash)).map(|leaf| (key, leaf, tag(hash)));
         }
-        black_box(rows.iter().flatten().filter(|(_, leaf)| leaf.is_empty()).count());
+        black_box(rows.iter().flatten().filter(|(_, leaf, tag)| leaf.tagged(*tag) == 0).count());
         let values = rows.map(|row| {
-            let (key, leaf) = row?;
-            leaf.iter().find(|(known, _)| known.borrow() == key).map(|(_, value)| value)
+            let (key, leaf, tag) = row?;
+            leaf.get(leaf.find(tag, |known| known.borrow() == key)?)
         });
         values.iter().flatten().filter(|value| look(value)).count()
     }
@@ -193,7 +206,9 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
         K: Borrow<Q>,
     {
         let slot = self.find(key)?;
-        let value = self.leaf_mut(slot.leaf)?.swap_remove(slot.row)?;
+        let Self { groups, hasher, .. } = self;
+        let leaf = leaf_mut(groups, slot.leaf)?;
+        let value = leaf.swap_remove(slot.row, |key| tag(hasher.hash_one(key)))?;
         self.len -= 1;
         Some(value)
     }
@@ -215,9 +230,11 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
                 }
                 kept
             });
-            let gone = before - rows.len();
-            *leaf = Leaf::from(rows);
-            self.len -= gone;
+            self.len -= before - rows.len();
+            let kept = self.leaf_from(rows);
+            if let Some(leaf) = self.leaf_mut(index) {
+                *leaf = kept;
+            }
         }
     }
 
@@ -226,9 +243,10 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
         if self.len >= self.leaves * LOAD {
             self.split();
         }
-        let index = self.leaf_of(&key);
+        let hash = self.hash(&key);
+        let index = self.leaf_of(hash);
         if let Some(leaf) = self.leaf_mut(index) {
-            leaf.push((key, value));
+            leaf.push(tag(hash), (key, value));
             self.len += 1;
         }
     }
@@ -237,44 +255,62 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
     fn split(&mut self) {
         let added = self.leaves;
         self.leaves += 1;
-        let mut moved = Vec::new();
-        // The leaf to split is the added one without its highest bit.
-        let source = added.checked_ilog2().map(|bits| added - (1 << bits));
-        if let Some(leaf) = source.and_then(|source| self.leaf_mut(source)) {
-            let rows = leaf.take();
-            let (stay, go): (Vec<_>, Vec<_>) =
-                rows.into_iter().partition(|(key, _)| self.leaf_of(key) != added);
-            moved = go;
-            if let Some(leaf) = source.and_then(|source| self.leaf_mut(source)) {
-                *leaf = stay.into();
-            }
-        }
         if added.is_multiple_of(PAGE * GROUP) {
             self.groups.push(Arc::default());
         }
-        let Some(group) = self.groups.last_mut().map(Arc::make_mut) else { return };
-        if added.is_multiple_of(PAGE) {
-            group.push(Arc::default());
+        if added.is_multiple_of(PAGE)
+            && let Some(group) = self.groups.last_mut()
+        {
+            own(group).push(Arc::new(array::from_fn(|_| Leaf::default())));
         }
-        if let Some(page) = group.last_mut().map(Arc::make_mut) {
-            page.push(moved.into());
+        // The leaf to split is the added one without its highest bit.
+        let Some(bits) = added.checked_ilog2() else { return };
+        let source = added - (1 << bits);
+        let Some(rows) = self.leaf_mut(source).map(Leaf::take) else { return };
+        let (stay, go): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|(key, _)| self.leaf_of(self.hash(key)) != added);
+        for (index, rows) in [(source, stay), (added, go)] {
+            let made = self.leaf_from(rows);
+            if let Some(leaf) = self.leaf_mut(index) {
+                *leaf = made;
+            }
         }
     }
 
-    fn leaf_of<Q: ?Sized + Hash>(&self, key: &Q) -> usize {
+    fn hash<Q: ?Sized + Hash>(&self, key: &Q) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    fn leaf_of(&self, hash: u64) -> usize {
         // 32 bits of hash number more leaves than memory holds.
-        let hash = self.hasher.hash_one(key) & u64::from(u32::MAX);
-        let hash = usize::try_from(hash).unwrap_or_default();
+        let hash = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or_default();
         let mask = self.leaves.next_power_of_two() - 1;
         let index = hash & mask;
         if index < self.leaves { index } else { index & (mask >> 1) }
     }
 
-    fn leaf_mut(&mut self, index: usize) -> Option<&mut Leaf<K, V>> {
-        let group = own(self.groups.get_mut(index / PAGE / GROUP)?);
-        let page = own(group.get_mut(index / PAGE % GROUP)?);
-        page.get_mut(index % PAGE)
+    fn leaf_from(&self, rows: Vec<(K, V)>) -> Leaf<K, V> {
+        Leaf::of(rows, |key| tag(self.hash(key)))
     }
+
+    fn leaf_mut(&mut self, index: usize) -> Option<&mut Leaf<K, V>> {
+        leaf_mut(&mut self.groups, index)
+    }
+}
+
+fn leaf_mut<K: Clone, V: Clone + Shared>(
+    groups: &mut [Group<K, V>],
+    index: usize,
+) -> Option<&mut Leaf<K, V>> {
+    let group = own(groups.get_mut(index / PAGE / GROUP)?);
+    let page = own(group.get_mut(index / PAGE % GROUP)?);
+    page.get_mut(index % PAGE)
+}
+
+/// The part of a hash that does not choose the leaf.
+fn tag(hash: u64) -> Tag {
+    let [.., tag] = hash.to_le_bytes();
+    tag
 }
 
 impl<K, V> Default for Table<K, V> {
@@ -290,11 +326,31 @@ impl<K, V> fmt::Debug for Table<K, V> {
 }
 
 /// The node, to change; a copy of it if another table shares it.
-fn own<T: Clone + Shared>(node: &mut Arc<Vec<T>>) -> &mut Vec<T> {
+fn own<N: Clone + Nodes>(node: &mut Arc<N>) -> &mut N {
     if node.holders() > 1 {
-        fetch_counts(node.iter());
+        fetch_counts(node.nodes().iter());
     }
     Arc::make_mut(node)
+}
+
+/// A group or a page.
+trait Nodes {
+    type Node: Shared;
+    fn nodes(&self) -> &[Self::Node];
+}
+
+impl<T: Shared> Nodes for Vec<T> {
+    type Node = T;
+    fn nodes(&self) -> &[T] {
+        self
+    }
+}
+
+impl<T: Shared, const N: usize> Nodes for [T; N] {
+    type Node = T;
+    fn nodes(&self) -> &[T] {
+        self
+    }
 }
 
 /// Looks at the counts of holders that a copy is about to raise, one step for all: memory fetches
@@ -305,14 +361,4 @@ pub(super) fn fetch_counts<'a, T: Shared + 'a>(nodes: impl Iterator<Item = &'a T
 
 fn pair<K, V>((key, value): &(K, V)) -> (&K, &V) {
     (key, value)
-}
-
-/// Nodes of a level, so many in each node of the next one.
-fn grouped<T>(nodes: impl Iterator<Item = T>, count: usize) -> Vec<Arc<Vec<T>>> {
-    let mut nodes = nodes.peekable();
-    let mut above = Vec::new();
-    while nodes.peek().is_some() {
-        above.push(Arc::new(nodes.by_ref().take(count).collect()));
-    }
-    above
 }
