@@ -172,7 +172,7 @@ impl Engine {
             places: self.places.clone(),
             store_id: self.store_id,
             now_ms: Arc::new(move || clock().timestamp_millis()),
-            preparer: Preparer::start(&vfs, &self.places.journal_dir, options.segment_bytes)?,
+            preparer: Preparer::new(&vfs, &self.places.journal_dir, options.segment_bytes),
             previous: Previous::default(),
             last_segment: segment.header().segment,
             segment: Some(segment),
