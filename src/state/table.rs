@@ -88,7 +88,11 @@ impl<K, V> Table<K, V> {
     }
 
     fn leaf(&self, index: usize) -> Option<&Leaf<K, V>> {
-        self.groups.get(index / PAGE / GROUP)?.get(index / PAGE % GROUP)?.get(index % PAGE)
+        self.page(index)?.get(index % PAGE)
+    }
+
+    fn page(&self, leaf: usize) -> Option<&Page<K, V>> {
+        self.groups.get(leaf / PAGE / GROUP)?.get(leaf / PAGE % GROUP)
     }
 }
 
@@ -132,9 +136,14 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
         K: Borrow<Q>,
     {
         let hash = self.hash(key);
-        let leaf = self.leaf_of(hash);
-        let row = self.leaf(leaf)?.find(tag(hash), |known| known.borrow() == key)?;
-        Some(Slot { leaf, row })
+        let index = self.leaf_of(hash);
+        let page = self.page(index)?;
+        let leaf = page.get(index % PAGE)?;
+        // Whoever changes the row asks next whether it is shared: memory fetches the counts while
+        // it fetches the row.
+        black_box((page.holders(), leaf.holders()));
+        let row = leaf.find(tag(hash), |known| known.borrow() == key)?;
+        Some(Slot { leaf: index, row })
     }
 
     /// Looks at the rows of keys that are about to be found and tells how many `look` says yes to.
