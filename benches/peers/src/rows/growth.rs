@@ -4,7 +4,11 @@ use std::{path::Path, sync::Arc};
 
 use tokio::runtime::Runtime;
 
-use super::{append::busy_calls, child};
+use super::{
+    append::busy_calls,
+    child,
+    floor::{self, Floor},
+};
 use crate::{
     args::Args,
     engines::Result,
@@ -21,6 +25,12 @@ const COMMITS: usize = 200;
 pub fn run(args: &Args, _: &Arc<World>, dir: &Path) -> Result<Vec<Row>> {
     let mut rows = vec![
         Row::new("growth-append", "append call, p50, by number of peers", "ns", false),
+        Row::new(
+            "growth-floor",
+            &format!("{}, p50, by number of peers", floor::TITLE),
+            "ns",
+            false,
+        ),
         Row::new("growth-append-tail", "append call, p99.9, by number of peers", "ns", false),
         Row::new("growth-commit", "durable change, one task, p50, by number of peers", "us", false),
         Row::new("growth-open", "open from the snapshot, by number of peers", "ms", false),
@@ -61,8 +71,12 @@ pub fn measure(args: &Args) -> Result<Vec<f64>> {
         durable?;
         commits.push(took * 1e6);
     }
+    drop(store);
+    let mut map = Floor::new(&world);
+    drop(map.busy_calls(CALLS));
     Ok(vec![
         calls.within(0.5),
+        map.busy_calls(CALLS).within(0.5),
         calls.within(0.999),
         median(&commits),
         open * 1000.0,

@@ -4,6 +4,7 @@ pub mod append;
 pub mod compaction;
 pub mod disk;
 pub mod durable;
+pub mod floor;
 pub mod growth;
 pub mod memory;
 pub mod relaxed;
