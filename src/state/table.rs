@@ -48,6 +48,9 @@ impl<T: ?Sized> Shared for Arc<T> {
     }
 }
 
+/// A key, and the leaf where its row may be.
+type Wanted<'q, 't, Q, K, V> = (&'q Q, &'t Leaf<K, V>, Tag);
+
 /// The copy-on-write hash table. Rows come out in no particular order.
 #[derive(Clone)]
 pub(crate) struct Table<K, V> {
@@ -157,7 +160,7 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        let mut rows: [Option<(&'a Q, &Leaf<K, V>, Tag)>; FETCHED_MAX] = [None; FETCHED_MAX];
+        let mut rows: [Option<Wanted<'_, '_, Q, K, V>>; FETCHED_MAX] = [None; FETCHED_MAX];
         for (row, key) in rows.iter_mut().zip(keys) {
             let hash = self.hash(key);
             *row = self.leaf(self.leaf_of(hash)).map(|leaf| (key, leaf, tag(hash)));
