@@ -6,7 +6,7 @@
 use std::{
     fs,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -23,6 +23,29 @@ fn torture(args: &[&str]) -> Command {
 
 fn run(args: &[&str]) -> Output {
     torture(args).output().unwrap()
+}
+
+/// A run that is killed with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().unwrap_or_default();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Running {
+    fn ended(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(begun.elapsed() < LIMIT, "it does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -137,11 +160,9 @@ fn a_record_that_says_something_else_is_found_out() {
 fn a_process_that_cannot_write_is_a_failure_of_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("run");
-    let mut running = torture(&[dir.to_str().unwrap(), "--cycles", "100000"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut running = torture(&[dir.to_str().unwrap(), "--cycles", "100000"]);
+    let running = running.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let mut running = Running(running.unwrap());
     // The store's lock file becomes a folder: no process can open the store any more.
     let begun = Instant::now();
     let lock = loop {
@@ -156,43 +177,27 @@ fn a_process_that_cannot_write_is_a_failure_of_the_disk() {
     while fs::remove_file(&lock).and_then(|()| fs::create_dir(&lock)).is_err() {
         assert!(begun.elapsed() < LIMIT, "another process was quicker, again and again");
     }
-    assert_eq!(ended(&mut running), Some(4), "an error of the disk is no loss");
+    assert_eq!(running.ended(), Some(4), "an error of the disk is no loss");
 }
 
 #[test]
 fn ctrl_c_ends_it_after_the_cycle_with_a_summary() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("run");
-    let mut running = torture(&[dir.to_str().unwrap(), "--for", "1h", "--json"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut running = torture(&[dir.to_str().unwrap(), "--for", "1h", "--json"]);
+    let mut running = Running(running.stdout(Stdio::piped()).spawn().unwrap());
     let begun = Instant::now();
     while !dir.exists() || names(&dir).is_empty() {
         assert!(begun.elapsed() < LIMIT, "it does not begin");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let pid = running.id().to_string();
+    let pid = running.0.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    assert_eq!(ended(&mut running), Some(130));
-    let summary = json(&running.wait_with_output().unwrap());
+    assert_eq!(running.ended(), Some(130));
+    let summary: Value = serde_json::from_reader(running.0.stdout.take().unwrap()).unwrap();
     assert_eq!(summary["stopped"], true);
     assert!(number(&summary, "cycles") > 0);
     assert!(!dir.exists());
-}
-
-fn ended(child: &mut std::process::Child) -> Option<i32> {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status.code();
-        }
-        if begun.elapsed() > LIMIT {
-            child.kill().unwrap();
-            panic!("it does not end");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]
