@@ -15,7 +15,7 @@ use std::{
 use common::{Fixture, ago, command, end, ended, now, peer};
 use peer_journal::{Change, P2PStatePersistence};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn lsns(out: &str) -> Vec<u64> {
     let first = |line: &str| line.split_whitespace().next().unwrap().parse().unwrap();
