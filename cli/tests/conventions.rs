@@ -10,6 +10,7 @@ use std::{
     fs,
     io::Read,
     process::Stdio,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -265,7 +266,7 @@ fn beside_a_node_that_writes_and_compacts_no_command_raises_an_alarm() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let stop = Stop::default();
     let until = Instant::now() + Duration::from_secs(2);
-    let (mut rounds, mut compactions) = (0, 0);
+    let (mut rounds, compactions) = (0, AtomicU64::new(0));
     std::thread::scope(|scope| {
         let _stopped = stop.at_the_end();
         let writer = scope.spawn(|| {
@@ -276,11 +277,12 @@ fn beside_a_node_that_writes_and_compacts_no_command_raises_an_alarm() {
                     store.dht_put(&format!("key {}", number % 50), &number.to_le_bytes()).unwrap();
                 }
                 runtime.block_on(store.compact()).unwrap();
-                compactions += 1;
+                compactions.fetch_add(1, Ordering::Relaxed);
             }
         });
-        // Two rounds at least, however slow the machine is.
-        while !writer.is_finished() && (rounds < 2 || Instant::now() < until) {
+        // Two rounds and a few compactions at least, however slow the machine is.
+        let is_little = |rounds| rounds < 2 || compactions.load(Ordering::Relaxed) <= 10;
+        while !writer.is_finished() && (is_little(rounds) || Instant::now() < until) {
             rounds += 1;
             for (verb, mut args) in of_a_store() {
                 if verb == "diff" {
@@ -294,5 +296,5 @@ fn beside_a_node_that_writes_and_compacts_no_command_raises_an_alarm() {
             }
         }
     });
-    assert!(compactions > 10, "{compactions} compactions in {rounds} rounds");
+    println!("{} compactions in {rounds} rounds", compactions.into_inner());
 }
