@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Command;
+use clap::{Command, builder::PossibleValuesParser};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::{Failure, out};
+use crate::{Failure, out, read::schema::SCHEMAS};
 
 /// What the name of the command is in shells and in the manual.
 const NAME: &str = "peer-journal";
@@ -35,7 +35,11 @@ pub(crate) struct Manual {
 
 pub(crate) fn completions(args: &Completions, command: &Command) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut visible(command), NAME, &mut script);
+    let pages = shown(command).map(|sub| sub.get_name().to_owned()).collect();
+    let schemas = SCHEMAS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let mut offered = offering(visible(command), "man", "command", pages);
+    offered = offering(offered, "schema", "verb", schemas);
+    clap_complete::generate(args.shell, &mut offered, NAME, &mut script);
     if args.shell != Shell::Bash {
         return out::bytes(&script);
     }
@@ -43,6 +47,14 @@ pub(crate) fn completions(args: &Completions, command: &Command) -> Result<(), F
     // the two places that must agree.
     let script = String::from_utf8_lossy(&script);
     out::bytes(script.replace("peer__subcmd__journal", "peer__journal").as_bytes())
+}
+
+/// The command with names to choose from for an argument of one of its subcommands. The parser
+/// takes any, to say what there is where a name is wrong.
+fn offering(command: Command, sub: &str, arg: &str, names: Vec<String>) -> Command {
+    command.mut_subcommand(sub, |sub| {
+        sub.mut_arg(arg, |arg| arg.value_parser(PossibleValuesParser::new(names)))
+    })
 }
 
 /// The command without what is hidden, which completions would offer.

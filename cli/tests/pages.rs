@@ -63,6 +63,8 @@ fn bash_completes_commands_options_and_values() {
         (vec!["export", "-o", ""], "json jsonl csv multiaddrs"),
         (vec!["export", "--ki"], "--kind"),
         (vec!["completions", "fi"], "fish"),
+        (vec!["man", "repu"], "reputation"),
+        (vec!["schema", "snap"], "snapshot"),
     ] {
         let mut bash = Command::new("bash");
         bash.args(["--norc", "-c", ask, "bash"]).arg(&file).args(&words);
