@@ -10,7 +10,7 @@ use crate::show;
 /// Where something stood in the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The line, where that is known.
+    /// The line where it begins; none for another store.
     pub(super) line: Option<u64>,
     /// The text itself, or where it stands in a JSON document.
     pub(super) item: String,
@@ -112,7 +112,7 @@ impl Row {
 /// Something that was not taken, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Skip {
-    /// The line, where that is known.
+    /// The line where it begins; none for another store.
     pub(super) line: Option<u64>,
     /// The text, or where it stands in a JSON document.
     pub(super) item: String,

@@ -1,13 +1,13 @@
 //! Lists of addresses: as text, in chain specifications, of kubo and of reth.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{
     address,
     format::Format,
     found::{Found, Place, Row},
-    place::Lines,
+    place::{Lines, parse},
 };
 
 /// What addresses become.
@@ -35,8 +35,8 @@ type Maker<'a> = &'a dyn Fn(&str) -> Result<Row, String>;
 pub(super) fn multiaddrs(text: &str, target: Target) -> Result<Found, String> {
     let mut found = Found::new(Format::Multiaddrs);
     if text.trim_start().starts_with('[') {
-        let nodes: Vec<Value> = serde_json::from_str(text).map_err(no_json)?;
-        strings(&mut found, &mut Lines::of(text), "", &nodes, &|text| target.row(text));
+        let nodes: Vec<&RawValue> = serde_json::from_str(text).map_err(no_json)?;
+        strings(&mut found, &Lines::of(text), "", &nodes, &|text| target.row(text));
     } else {
         words(&mut found, text, &|text| target.row(text));
     }
@@ -46,9 +46,9 @@ pub(super) fn multiaddrs(text: &str, target: Target) -> Result<Found, String> {
 /// The first word of each line; lines that are indented tell more of the one before.
 pub(super) fn kubo_peers(text: &str) -> Result<Found, String> {
     #[derive(Deserialize)]
-    struct Answer {
-        #[serde(rename = "Peers")]
-        peers: Option<Vec<Value>>,
+    struct Answer<'a> {
+        #[serde(borrow, rename = "Peers")]
+        peers: Option<Vec<&'a RawValue>>,
     }
     #[derive(Deserialize)]
     struct Peer {
@@ -62,17 +62,16 @@ pub(super) fn kubo_peers(text: &str) -> Result<Found, String> {
         words(&mut found, text, &address::of_peer);
         return Ok(found);
     }
-    let answer: Answer = serde_json::from_str(text).map_err(no_json)?;
-    let mut lines = Lines::of(text);
-    for (index, value) in answer.peers.unwrap_or_default().into_iter().enumerate() {
-        match serde_json::from_value::<Peer>(value) {
+    let answer: Answer<'_> = serde_json::from_str(text).map_err(no_json)?;
+    let lines = Lines::of(text);
+    for (index, entry) in answer.peers.unwrap_or_default().into_iter().enumerate() {
+        let line = lines.line(entry);
+        match parse(entry) {
             Ok(Peer { addr, peer }) => {
-                let place = Place::new(lines.find_text(&peer), format!("{addr}/p2p/{peer}"));
+                let place = Place::new(line, format!("{addr}/p2p/{peer}"));
                 found.take(place, address::with_id(&peer, &addr));
             }
-            Err(error) => {
-                found.take(Place::new(None, format!("Peers[{index}]")), Err(error.to_string()));
-            }
+            Err(error) => found.take(Place::new(line, format!("Peers[{index}]")), Err(error)),
         }
     }
     Ok(found)
@@ -80,62 +79,62 @@ pub(super) fn kubo_peers(text: &str) -> Result<Found, String> {
 
 pub(super) fn chain_spec(text: &str, target: Target) -> Result<Found, String> {
     #[derive(Deserialize)]
-    struct Spec {
-        #[serde(rename = "bootNodes")]
-        boot_nodes: Option<Vec<Value>>,
+    struct Spec<'a> {
+        #[serde(borrow, rename = "bootNodes")]
+        boot_nodes: Option<Vec<&'a RawValue>>,
     }
-    let spec: Spec = serde_json::from_str(text).map_err(no_json)?;
+    let spec: Spec<'_> = serde_json::from_str(text).map_err(no_json)?;
     let nodes = spec.boot_nodes.ok_or("it has no `bootNodes`")?;
     let mut found = Found::new(Format::ChainSpec);
-    let mut lines = Lines::of(text);
-    lines.enter("bootNodes");
-    strings(&mut found, &mut lines, "bootNodes", &nodes, &|text| target.row(text));
+    strings(&mut found, &Lines::of(text), "bootNodes", &nodes, &|text| target.row(text));
     Ok(found)
 }
 
 pub(super) fn kubo_config(text: &str) -> Result<Found, String> {
     #[derive(Deserialize)]
-    struct Config {
-        #[serde(rename = "Peering")]
-        peering: Option<Peering>,
-        #[serde(rename = "Bootstrap")]
-        bootstrap: Option<Vec<Value>>,
+    struct Config<'a> {
+        #[serde(borrow, rename = "Peering")]
+        peering: Option<Peering<'a>>,
+        #[serde(borrow, rename = "Bootstrap")]
+        bootstrap: Option<Vec<&'a RawValue>>,
     }
     #[derive(Deserialize)]
-    struct Peering {
-        #[serde(rename = "Peers")]
-        peers: Option<Vec<Value>>,
+    struct Peering<'a> {
+        #[serde(borrow, rename = "Peers")]
+        peers: Option<Vec<&'a RawValue>>,
     }
     #[derive(Deserialize)]
     struct Peer {
         #[serde(rename = "ID")]
         id: String,
-        #[serde(rename = "Addrs")]
-        addrs: Option<Vec<Value>>,
     }
-    let config: Config = serde_json::from_str(text).map_err(no_json)?;
+    #[derive(Deserialize)]
+    struct Addresses<'a> {
+        #[serde(borrow, rename = "Addrs")]
+        addrs: Option<Vec<&'a RawValue>>,
+    }
+    let config: Config<'_> = serde_json::from_str(text).map_err(no_json)?;
     if config.peering.is_none() && config.bootstrap.is_none() {
         return Err("it has neither `Peering` nor `Bootstrap`".to_owned());
     }
     let mut found = Found::new(Format::KuboConfig);
-    let mut lines = Lines::of(text);
-    lines.enter("Peering");
+    let lines = Lines::of(text);
     let peers = config.peering.and_then(|peering| peering.peers).unwrap_or_default();
-    for (index, value) in peers.into_iter().enumerate() {
+    for (index, entry) in peers.into_iter().enumerate() {
         let at = format!("Peering.Peers[{index}]");
-        match serde_json::from_value::<Peer>(value) {
-            Ok(Peer { id, addrs }) => {
-                lines.find_text(&id);
+        let addresses = serde_json::from_str::<Addresses<'_>>(entry.get())
+            .map_err(|_| "`Addrs` is no list".to_owned());
+        match parse(entry).and_then(|Peer { id }| Ok((id, addresses?))) {
+            Ok((id, Addresses { addrs })) => {
                 let at = format!("{at}.Addrs");
                 let addrs = addrs.unwrap_or_default();
-                strings(&mut found, &mut lines, &at, &addrs, &|text| address::with_id(&id, text));
+                strings(&mut found, &lines, &at, &addrs, &|text| address::with_id(&id, text));
             }
-            Err(error) => found.take(Place::new(None, at), Err(error.to_string())),
+            Err(error) => found.take(Place::new(lines.line(entry), at), Err(error)),
         }
     }
-    lines.enter("Bootstrap");
     let nodes = config.bootstrap.unwrap_or_default();
-    strings(&mut found, &mut lines, "Bootstrap", &nodes, &address::bootstrap);
+    strings(&mut found, &lines, "Bootstrap", &nodes, &address::bootstrap);
     Ok(found)
 }
 
@@ -154,35 +153,42 @@ pub(super) fn reth(text: &str) -> Result<Found, String> {
         words(&mut found, text, &address::enode);
         return Ok(found);
     }
-    let known: Vec<Value> = serde_json::from_str(text).map_err(no_json)?;
-    let record = |value: Value| match value {
-        Value::Object(_) => serde_json::from_value(value.clone())
-            .map_or(value, |known: Known| Value::String(known.record)),
-        other => other,
-    };
-    let urls: Vec<Value> = known.into_iter().map(record).collect();
-    strings(&mut found, &mut Lines::of(text), "", &urls, &address::enode);
+    let known: Vec<&RawValue> = serde_json::from_str(text).map_err(no_json)?;
+    let lines = Lines::of(text);
+    for (index, entry) in known.into_iter().enumerate() {
+        let url = parse(entry).or_else(|error| match parse(entry) {
+            Ok(Known { record }) => Ok(record),
+            Err(_) => Err(error),
+        });
+        one(&mut found, lines.line(entry), &format!("[{index}]"), url, &address::enode);
+    }
     Ok(found)
 }
 
 /// The entries of a JSON array, which should be strings.
-fn strings(
+fn strings<'a>(
     found: &mut Found,
-    lines: &mut Lines<'_>,
+    lines: &Lines<'a>,
     array: &str,
-    entries: &[Value],
+    entries: &[&'a RawValue],
     make: Maker<'_>,
 ) {
     for (index, entry) in entries.iter().enumerate() {
-        match entry {
-            Value::String(text) => {
-                found.take(Place::new(lines.find_text(text), text), make(text));
-            }
-            _ => {
-                let place = Place::new(None, format!("{array}[{index}]"));
-                found.take(place, Err("this is no text".to_owned()));
-            }
-        }
+        one(found, lines.line(entry), &format!("{array}[{index}]"), parse(entry), make);
+    }
+}
+
+/// An entry of an array, which should be a string.
+fn one(
+    found: &mut Found,
+    line: Option<u64>,
+    at: &str,
+    entry: Result<String, String>,
+    make: Maker<'_>,
+) {
+    match entry {
+        Ok(text) => found.take(Place::new(line, &text), make(&text)),
+        Err(_) => found.take(Place::new(line, at), Err("this is no text".to_owned())),
     }
 }
 

@@ -1,36 +1,39 @@
 //! Lines of a JSON document, which its parser does not tell.
 
-/// Looks for strings in a text, one behind the other.
+use serde::de::DeserializeOwned;
+use serde_json::{Value, value::RawValue};
+
+/// Where the lines of a text end.
 #[derive(Debug)]
 pub(super) struct Lines<'a> {
     text: &'a str,
-    /// Everything before it has been passed.
-    at: usize,
-    line: u64,
+    ends: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
-    pub(super) const fn of(text: &'a str) -> Self {
-        Self { text, at: 0, line: 1 }
+    pub(super) fn of(text: &'a str) -> Self {
+        let is_end = |(_, byte): &(usize, u8)| *byte == b'\n';
+        let ends = text.bytes().enumerate().filter(is_end).map(|(offset, _)| offset).collect();
+        Self { text, ends }
     }
 
-    /// Starts anew behind the first member of this name.
-    pub(super) fn enter(&mut self, member: &str) {
-        (self.at, self.line) = (0, 1);
-        self.find_text(member);
+    /// The line in which a part of the text begins, counted from 1; `None` if it is a part of some
+    /// other text.
+    pub(super) fn line(&self, part: &'a RawValue) -> Option<u64> {
+        let offset = part.get().as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
+        if offset > self.text.len() {
+            return None;
+        }
+        u64::try_from(self.ends.partition_point(|end| *end < offset) + 1).ok()
     }
+}
 
-    /// The line of the next JSON string with this content; `None` if it is written otherwise than
-    /// usual.
-    pub(super) fn find_text(&mut self, content: &str) -> Option<u64> {
-        let quoted = serde_json::to_string(content).ok()?;
-        let rest = self.text.get(self.at..)?;
-        let start = rest.find(&quoted)?;
-        let passed = rest.get(..start)?.bytes().filter(|byte| *byte == b'\n').count();
-        self.line = self.line.saturating_add(u64::try_from(passed).unwrap_or_default());
-        self.at = self.at.saturating_add(start + quoted.len());
-        Some(self.line)
-    }
+/// An entry of a document, or what is wrong with it: one bad entry is no reason to refuse the
+/// others.
+pub(super) fn parse<T: DeserializeOwned>(entry: &RawValue) -> Result<T, String> {
+    // By way of a value, whose errors do not tell a position: it would be one inside the entry.
+    let value: serde_json::Result<Value> = serde_json::from_str(entry.get());
+    value.and_then(serde_json::from_value).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -38,17 +41,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strings_are_found_one_behind_the_other_and_with_their_lines() {
-        let text = "{\n \"a\": [\n  \"x\", \"y\",\n  \"x\"],\n \"b\": [\"x\", \"q\\\"\", \"\\/\"]}";
-        let mut lines = Lines::of(text);
-        lines.enter("a");
-        let found = ["x", "y", "x", "x"].map(|content| lines.find_text(content));
-        assert_eq!(found, [Some(3), Some(3), Some(4), Some(5)]);
-        assert_eq!(lines.find_text("q\""), Some(5));
-        assert_eq!(lines.find_text("/"), None, "written as nobody has to");
-        lines.enter("b");
-        assert_eq!(lines.find_text("x"), Some(5));
-        lines.enter("c");
-        assert_eq!(lines.find_text("x"), Some(3), "no such member: from the beginning");
+    fn entries_are_on_the_lines_where_they_begin_whatever_else_reads_alike() {
+        let text = "[\n \"x\", \"x\",\n\r\n {\"x\":\n \"x\"},\n  \"\\u0078\"\n,7]";
+        let entries: Vec<&RawValue> = serde_json::from_str(text).unwrap();
+        let lines = Lines::of(text);
+        let found: Vec<_> = entries.iter().map(|entry| lines.line(entry)).collect();
+        assert_eq!(found, [2, 2, 4, 6, 7].map(Some));
+        assert_eq!(parse(entries[3]), Ok("x".to_owned()));
+        let other = RawValue::from_string("7".to_owned()).unwrap();
+        let elsewhere = Lines::of("7").line(&other);
+        assert!(elsewhere.is_none_or(|line| line == 1), "{elsewhere:?}");
     }
 }

@@ -6,44 +6,41 @@ use peer_journal::{
     P2PState, View,
     state::{Address, GeoLocation, PeerEntry, PeerKey, Reputation},
 };
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
-use serde_json::Value;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 
 use super::{
     format::Format,
     found::{Found, Place, Row},
-    place::Lines,
+    place::{Lines, parse},
 };
 use crate::{
     document::{BanRow, DhtRow, PackageRow, PeerRow, ProfileRow, ReputationRow},
     failure::Failure,
 };
 
-/// A row, or what is wrong with it: one bad row is no reason to refuse the others.
-struct Lenient<T>(Result<T, String>);
-
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Lenient<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        Ok(Self(serde_json::from_value(value).map_err(|error| error.to_string())))
-    }
-}
-
 /// A whole state; kinds of rows that are missing are empty.
 #[derive(Deserialize)]
 #[serde(default)]
-struct Document {
+struct Document<'a> {
     version: u32,
-    peers: Vec<Lenient<PeerRow>>,
-    reputation: Vec<Lenient<ReputationRow>>,
-    dht_entries: Vec<Lenient<DhtRow>>,
-    package_cache: Vec<Lenient<PackageRow>>,
-    bootstrap_nodes: Vec<Lenient<String>>,
-    bans: Vec<Lenient<BanRow>>,
-    profiles: Vec<Lenient<ProfileRow>>,
+    #[serde(borrow)]
+    peers: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    reputation: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    dht_entries: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    package_cache: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    bootstrap_nodes: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    bans: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    profiles: Vec<&'a RawValue>,
 }
 
-impl Default for Document {
+impl Default for Document<'_> {
     fn default() -> Self {
         Self {
             version: P2PState::CURRENT_VERSION,
@@ -59,7 +56,7 @@ impl Default for Document {
 }
 
 pub(super) fn state(text: &str) -> Result<Found, Failure> {
-    let document: Document = serde_json::from_str(text)
+    let document: Document<'_> = serde_json::from_str(text)
         .map_err(|error| Failure::usage(format!("cannot read it as a state: {error}")))?;
     if document.version > P2PState::CURRENT_VERSION {
         return Err(Failure::newer(format!(
@@ -68,14 +65,14 @@ pub(super) fn state(text: &str) -> Result<Found, Failure> {
         )));
     }
     let mut found = Found::new(Format::State);
-    let mut lines = Lines::of(text);
-    array(&mut found, &mut lines, "peers", document.peers);
-    array(&mut found, &mut lines, "reputation", document.reputation);
-    array(&mut found, &mut lines, "dht_entries", document.dht_entries);
-    array(&mut found, &mut lines, "package_cache", document.package_cache);
-    array(&mut found, &mut lines, "bootstrap_nodes", document.bootstrap_nodes);
-    array(&mut found, &mut lines, "bans", document.bans);
-    array(&mut found, &mut lines, "profiles", document.profiles);
+    let lines = Lines::of(text);
+    array::<PeerRow>(&mut found, &lines, "peers", &document.peers);
+    array::<ReputationRow>(&mut found, &lines, "reputation", &document.reputation);
+    array::<DhtRow>(&mut found, &lines, "dht_entries", &document.dht_entries);
+    array::<PackageRow>(&mut found, &lines, "package_cache", &document.package_cache);
+    array::<String>(&mut found, &lines, "bootstrap_nodes", &document.bootstrap_nodes);
+    array::<BanRow>(&mut found, &lines, "bans", &document.bans);
+    array::<ProfileRow>(&mut found, &lines, "profiles", &document.profiles);
     Ok(found)
 }
 
@@ -86,20 +83,20 @@ trait Mergeable {
     fn into_row(self) -> Row;
 }
 
-fn array<T: Mergeable>(
+fn array<'a, T: Mergeable + DeserializeOwned>(
     found: &mut Found,
-    lines: &mut Lines<'_>,
+    lines: &Lines<'a>,
     member: &str,
-    rows: Vec<Lenient<T>>,
+    rows: &[&'a RawValue],
 ) {
-    lines.enter(member);
-    for (index, Lenient(row)) in rows.into_iter().enumerate() {
-        match row {
+    for (index, entry) in rows.iter().enumerate() {
+        let line = lines.line(entry);
+        match parse::<T>(entry) {
             Ok(row) => {
-                let place = Place::new(lines.find_text(row.name()), row.name());
+                let place = Place::new(line, row.name());
                 found.take(place, Ok(row.into_row()));
             }
-            Err(reason) => found.take(Place::new(None, format!("{member}[{index}]")), Err(reason)),
+            Err(reason) => found.take(Place::new(line, format!("{member}[{index}]")), Err(reason)),
         }
     }
 }
