@@ -5,10 +5,18 @@
 
 mod common;
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use common::{
+    hooked::{Hooked, Hooks},
     made::{self, HEADER_BYTES, Known, STATE, builder, frames, known, noon, picture},
     peer,
     sim::block_on,
@@ -19,6 +27,7 @@ use peer_journal::{
     P2PStatePersistence, Reader, RepairAction, Verdict, diff, repair, repair_plan,
     state::{Limits, PeerKey},
     testing::{Prng, SimDisk},
+    vfs::Vfs,
 };
 
 fn reader(disk: &SimDisk) -> Reader {
@@ -369,7 +378,7 @@ fn the_plan_is_what_a_repair_does_and_the_quarantine_lists_it() {
 }
 
 /// Copies a simulated disk into a real folder.
-fn pour(disk: &SimDisk, folder: &std::path::Path) -> std::path::PathBuf {
+fn pour(disk: &SimDisk, folder: &Path) -> std::path::PathBuf {
     for (path, bytes) in made::files(disk) {
         let to = folder.join(path.strip_prefix("/").unwrap());
         fs::create_dir_all(to.parent().unwrap()).unwrap();
@@ -475,6 +484,31 @@ fn a_reader_beside_a_live_node_sees_no_damage_and_no_step_back() {
         drop(stopped);
         assert!(writer.join().unwrap() > 0);
     });
+}
+
+/// Removes each snapshot of the journal folder right before somebody opens it.
+#[derive(Debug, Default)]
+struct Removing(AtomicBool);
+
+impl Hooks for Removing {
+    fn before_open(&self, disk: &SimDisk, path: &Path) {
+        if self.0.load(Ordering::Relaxed) && path.to_string_lossy().contains("snapshot-") {
+            disk.remove(path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_compaction_removes_meanwhile_is_no_damage() {
+    let known = known(false);
+    let hooks = Arc::new(Removing::default());
+    let disk = Hooked::new(&known.disk, Arc::clone(&hooks) as Arc<dyn Hooks>);
+    let reader = Reader::options(STATE).vfs(Arc::new(disk)).open().unwrap();
+    reader.state_at(lsn(5)).unwrap();
+    hooks.0.store(true, Ordering::Relaxed);
+    let error = reader.state_at(lsn(5)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Compacted, "{error:#}");
+    assert!(format!("{error:#}").contains("removed meanwhile"), "{error:#}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The state as it was: from the best snapshot at or before an LSN, and the records up to it.
 
+use std::io;
+
 use chrono::{DateTime, Utc};
 
 use super::{
@@ -194,9 +196,17 @@ impl Reader {
             (oldest..=lsn).contains(&snapshot.lsn)
                 && loaded.is_none_or(|loaded| snapshot.lsn > loaded.meta.lsn)
         });
+        let mut removed = None;
         for snapshot in named {
-            let bytes = read_file(self.vfs(), &snapshot.path, SNAPSHOT_BYTES_MAX);
-            let Ok(bytes) = bytes else { continue };
+            let bytes = match read_file(self.vfs(), &snapshot.path, SNAPSHOT_BYTES_MAX) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::NotFound {
+                        removed = Some(&snapshot.path);
+                    }
+                    continue;
+                }
+            };
             match read(&bytes, self.limits) {
                 Reading::Whole(found) if Some(found.meta.store_id) == index.store_id => {
                     return Ok((found.state, found.meta.lsn));
@@ -210,6 +220,12 @@ impl Reader {
         }
         if oldest == Lsn::ZERO {
             return Ok((State::new(self.limits), Lsn::ZERO));
+        }
+        if let Some(path) = removed {
+            // By a compaction, since the folder was listed.
+            let what = format!("the snapshot that lsn={lsn} is reached from was removed meanwhile");
+            let gone = Error::new(ErrorKind::Compacted, what).at(path);
+            return Err(gone.next("read the store again"));
         }
         let what = format!("the snapshot that lsn={lsn} is reached from cannot be read");
         Err(Error::new(ErrorKind::Corrupt, what)

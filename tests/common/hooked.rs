@@ -9,6 +9,7 @@ use peer_journal::{
 
 /// What happens around calls; by default nothing does.
 pub(crate) trait Hooks: Debug + Send + Sync {
+    fn before_open(&self, _disk: &SimDisk, _path: &Path) {}
     fn renamed(&self, _to: &Path) {}
     fn before_sync_dir(&self, _disk: &SimDisk, _path: &Path) {}
     fn after_sync_dir(&self) {}
@@ -56,6 +57,7 @@ impl Vfs for Hooked {
     }
 
     fn open_read_only(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        self.hooks.before_open(&self.disk, path);
         self.disk.open_read_only(path)
     }
 
