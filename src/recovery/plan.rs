@@ -115,7 +115,10 @@ fn without_other_histories<'a>(segments: &[Facts<'a>]) -> Vec<Facts<'a>> {
     let cited: Vec<_> = segments
         .iter()
         .filter_map(|segment| match &segment.header {
-            Header::Good(header) => Some((header.previous.segment, header.previous.seal?)),
+            // Only a forged header cites itself, or one after it.
+            Header::Good(header) if header.previous.segment < header.segment => {
+                Some((header.previous.segment, header.previous.seal?))
+            }
             _ => None,
         })
         .collect();
