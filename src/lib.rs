@@ -73,7 +73,8 @@ pub use error::{Error, ErrorKind, MarketplaceError, Result};
 pub use history::{History, HistoryStatus};
 pub use ids::{Lsn, StoreId};
 pub use mend::{
-    Redaction, RedactionAction, RedactionPlan, RedactionStep, RepairPlan, repair, repair_plan,
+    Redaction, RedactionAction, RedactionPlan, RedactionStep, Repair, RepairPlan, repair,
+    repair_plan,
 };
 pub use persistence::{
     Ack, Builder, Changes, Holder, Inspection, P2PStatePersistence, Recorded, Status, View,
