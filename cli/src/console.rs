@@ -3,11 +3,17 @@
 use std::{
     env, fmt,
     io::{self, BufWriter, IsTerminal, Write},
+    sync::Arc,
 };
 
 use chrono::{DateTime, Utc};
+use peer_journal::vfs::{OsVfs, Vfs};
 
-use crate::{failure::Failure, show};
+use crate::{
+    failure::Failure,
+    reads::{Counted, Reads},
+    show,
+};
 
 /// When to colour words. A colour never says what the word does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -56,10 +62,10 @@ pub struct Console {
     pub width: Option<usize>,
     /// True if words are coloured.
     pub colour: bool,
-    /// True if standard error is a terminal, where a progress line makes sense.
-    pub shows_progress: bool,
     /// The time that ages are told from.
     pub now: DateTime<Utc>,
+    /// Set if standard error is a terminal, where a progress line makes sense.
+    reads: Option<Arc<Reads>>,
 }
 
 impl Console {
@@ -71,8 +77,8 @@ impl Console {
         Self {
             width: width(is_terminal),
             colour: is_coloured(color, is_terminal, |name| env::var(name).ok()),
-            shows_progress: io::stderr().is_terminal(),
             now,
+            reads: io::stderr().is_terminal().then(Arc::default),
             out: Box::new(BufWriter::with_capacity(64 << 10, stdout)),
             err: Box::new(io::stderr()),
         }
@@ -81,7 +87,26 @@ impl Console {
     /// Into these two: no limit of width, no colours.
     #[must_use]
     pub fn into_writers(out: Box<dyn Write>, err: Box<dyn Write>, now: DateTime<Utc>) -> Self {
-        Self { out, err, width: None, colour: false, shows_progress: false, now }
+        Self { out, err, width: None, colour: false, now, reads: None }
+    }
+
+    /// True if a line tells how far a long job is.
+    #[must_use]
+    pub fn shows_progress(&self) -> bool {
+        self.reads.is_some()
+    }
+
+    /// The disk that a command works on. Reads are counted only where somebody sees it.
+    #[must_use]
+    pub fn disk(&self) -> Arc<dyn Vfs> {
+        match &self.reads {
+            Some(reads) => Arc::new(Counted(Arc::clone(reads))),
+            None => Arc::new(OsVfs),
+        }
+    }
+
+    pub(crate) fn reads(&self) -> Option<&Reads> {
+        self.reads.as_deref()
     }
 
     /// A line of data.
@@ -139,7 +164,7 @@ impl fmt::Debug for Console {
         f.debug_struct("Console")
             .field("width", &self.width)
             .field("colour", &self.colour)
-            .field("shows_progress", &self.shows_progress)
+            .field("shows_progress", &self.shows_progress())
             .field("now", &self.now)
             .finish_non_exhaustive()
     }

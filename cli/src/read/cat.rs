@@ -1,6 +1,5 @@
 //! `cat`: the whole state as JSON.
 
-use chrono::{DateTime, Utc};
 use peer_journal::{Reader, View};
 use serde::Serialize;
 
@@ -11,6 +10,7 @@ use crate::{
     failure::Failure,
     json,
     pick::{self, When},
+    progress,
 };
 
 /// Options of `cat`.
@@ -34,7 +34,7 @@ struct Document {
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
     let reader = source.reader(console)?;
     let view = match &args.at {
-        Some(at) => view_at(&reader, at, console.now)?,
+        Some(at) => view_at(&reader, at, console)?,
         None => reader.view().clone(),
     };
     let rows = Rows::of(&view, Kind::ALL);
@@ -43,10 +43,13 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
 }
 
 /// The state as of an LSN or time, as people type it.
-pub(super) fn view_at(reader: &Reader, text: &str, now: DateTime<Utc>) -> Result<View, Failure> {
-    let lsn = match pick::parse_when(text, now).map_err(Failure::usage)? {
-        When::Lsn(lsn) => lsn,
-        When::Time(time) => reader.lsn_at(time)?,
-    };
-    Ok(reader.state_at(lsn)?)
+pub(super) fn view_at(reader: &Reader, text: &str, console: &Console) -> Result<View, Failure> {
+    let when = pick::parse_when(text, console.now).map_err(Failure::usage)?;
+    progress::during(console, "going back:", || {
+        let lsn = match when {
+            When::Lsn(lsn) => lsn,
+            When::Time(time) => reader.lsn_at(time)?,
+        };
+        Ok(reader.state_at(lsn)?)
+    })
 }

@@ -129,7 +129,7 @@ fn side(
         Some(reader) => reader,
         empty => empty.insert(source.reader(console)?),
     };
-    view_at(reader, text, console.now).map_err(|failure| match failure.number() {
+    view_at(reader, text, console).map_err(|failure| match failure.number() {
         2 => Failure::usage(format!("{failure}; nor is there a file of that name")),
         _ => failure,
     })

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use peer_journal::{Journal, Reader};
 
-use crate::{console::Console, failure::Failure, progress, store};
+use crate::{console::Console, failure::Failure, progress, reads::Files, store};
 
 /// A store that is yet to be read.
 #[derive(Clone, Debug)]
@@ -51,7 +51,9 @@ impl Source {
     /// If there is no store, or it cannot be read.
     pub(super) fn read(&self, console: &Console) -> Result<Reader, Failure> {
         let path = self.path()?;
-        Ok(progress::during(console, "reading the store:", || Reader::open(path))?)
+        let options = Reader::options(&path).vfs(console.disk());
+        let files = Files::Opened(&path);
+        Ok(progress::reading(console, "reading the store:", &files, || options.open())?)
     }
 
     /// The records alone, which is quick.

@@ -12,7 +12,7 @@ use super::{
     Exit, Source,
     health::{Health, Word},
 };
-use crate::{console::Console, failure::Failure, json, progress, show};
+use crate::{console::Console, failure::Failure, json, progress, reads::Files, show};
 
 /// Options of `status`.
 #[derive(Clone, Debug, clap::Args)]
@@ -123,7 +123,8 @@ struct Facts {
 
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
     let reader = source.or(args.path.as_deref()).read(console)?;
-    let files = progress::during(console, "checking the files:", || reader.files())?;
+    let checked = Files::Checked(reader.state_file());
+    let files = progress::reading(console, "checking the files:", &checked, || reader.files())?;
     let facts = Facts {
         health: Health::of(&reader, &files)?,
         holder: reader.holder()?,

@@ -13,6 +13,7 @@ use crate::{
     console::{Console, Paint},
     failure::Failure,
     json, progress,
+    reads::Files,
     show::{
         self,
         table::{Cell, Column, Table},
@@ -108,7 +109,8 @@ struct FindingJson {
 
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
     let reader = source.or(args.path.as_deref()).read(console)?;
-    let files = progress::during(console, "checking the files:", || reader.files())?;
+    let checked = Files::Checked(reader.state_file());
+    let files = progress::reading(console, "checking the files:", &checked, || reader.files())?;
     let health = Health::of(&reader, &files)?;
     let exit = health.word.exit(args.strict);
     if args.json {

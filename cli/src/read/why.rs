@@ -21,6 +21,7 @@ use crate::{
     json,
     pick::{self, PeerQuery},
     progress,
+    reads::Files,
     show::{
         self,
         table::{Cell, Column, Table},
@@ -165,14 +166,15 @@ fn patiently(
 
 fn story(args: &Args, reader: &Reader, console: &mut Console) -> Result<Story, Trouble> {
     let from = reader.oldest_restorable()?;
-    let base = reader.state_at(from)?;
+    let base = progress::during(console, "going back:", || reader.state_at(from))?;
     let state = reader.view().state();
     let peer = find(&args.peer, [base.state(), state], reader)?;
     let mut line = Timeline::new(&peer, base.state())?;
     let start = line.standing();
     let mut events = Vec::new();
-    for entry in progress::during(console, "reading the journal:", || entries(&peer, from, reader))?
-    {
+    let segments = Files::Segments(reader.state_file());
+    let entries = || entries(&peer, from, reader);
+    for entry in progress::reading(console, "reading the journal:", &segments, entries)? {
         let record = match entry {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::Corrupt => {

@@ -6,7 +6,7 @@ use super::open::Open;
 use crate::{
     console::Console,
     failure::Failure,
-    json,
+    json, progress,
     read::{Exit, Source},
     show,
 };
@@ -33,7 +33,8 @@ struct Document {
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
     let open = Open::new(source, console)?;
     let before = open.store().status()?;
-    let lsn = open.wait(open.store().compact())?;
+    let lsn =
+        progress::during(console, "writing a snapshot:", || open.wait(open.store().compact()))?;
     let after = open.store().status()?;
     open.close()?;
     let written = after.snapshot_lsn > before.snapshot_lsn || before.snapshot_bytes == 0;

@@ -2,9 +2,8 @@
 
 use std::{future::Future, path::Path};
 
-use chrono::{DateTime, Utc};
 use peer_journal::{
-    Change, Error, ErrorKind, Lsn, OnDamage, Outcome, P2PStatePersistence, Reader, View,
+    Builder, Change, Error, ErrorKind, Lsn, OnDamage, Outcome, P2PStatePersistence, Reader, View,
     state::{Limits, PeerKey},
 };
 use tokio::runtime::Runtime;
@@ -18,6 +17,7 @@ use crate::{
         Source,
         health::{Health, Word},
     },
+    reads::Files,
 };
 
 /// A store that this process holds.
@@ -41,10 +41,11 @@ impl Open {
         let path = source.path()?;
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.map_err(|error| Failure::io("cannot start the runtime", error))?;
-        let now = console.now;
-        let opened = progress::during(console, "opening the store:", || open(&path, absent, now));
+        let builder = builder(&path, absent, console);
+        let files = Files::Opened(&path);
+        let opened = progress::reading(console, "opening the store:", &files, || builder.open());
         let store = opened.map_err(|error| match error.kind() {
-            ErrorKind::Corrupt => damaged(&path, error),
+            ErrorKind::Corrupt => damaged(&path, error, console),
             _ => error.into(),
         })?;
         match store.recovery()?.outcome {
@@ -91,21 +92,19 @@ enum Absent {
     IsMade,
 }
 
-fn open(path: &Path, absent: Absent, now: DateTime<Utc>) -> Result<P2PStatePersistence, Error> {
-    let builder = P2PStatePersistence::builder(path);
+fn builder(path: &Path, absent: Absent, console: &Console) -> Builder {
+    let now = console.now;
+    let builder = P2PStatePersistence::builder(path).vfs(console.disk());
     let builder = match absent {
         Absent::IsRefused => builder.must_exist(),
         Absent::IsMade => builder,
     };
-    builder.on_damage(OnDamage::Refuse).limits(Limits::UNBOUNDED).clock(move || now).open()
+    builder.on_damage(OnDamage::Refuse).limits(Limits::UNBOUNDED).clock(move || now)
 }
 
 /// A command that does one thing does not mend on the side.
-pub(super) fn damaged(path: &Path, error: Error) -> Failure {
-    let health = Reader::open(path).map_err(Failure::from).and_then(|reader| {
-        let files = reader.files()?;
-        Health::of(&reader, &files)
-    });
+pub(super) fn damaged(path: &Path, error: Error, console: &Console) -> Failure {
+    let health = health(path, console);
     match health {
         Ok(health) if health.word == Word::Unrecoverable => Failure::unrecoverable(format!(
             "{} (path={}); {}",
@@ -120,6 +119,22 @@ pub(super) fn damaged(path: &Path, error: Error) -> Failure {
         )),
         Err(_) => error.into(),
     }
+}
+
+/// The store, read with nothing of it trimmed.
+pub(super) fn unbounded(path: &Path, console: &Console) -> Result<Reader, Error> {
+    let options = Reader::options(path).limits(Limits::UNBOUNDED).vfs(console.disk());
+    progress::reading(console, "reading the store:", &Files::Opened(path), || options.open())
+}
+
+/// How the store is.
+pub(super) fn health(path: &Path, console: &Console) -> Result<Health, Failure> {
+    let options = Reader::options(path).limits(Limits::UNBOUNDED).vfs(console.disk());
+    progress::reading(console, "checking the files:", &Files::All(path), || {
+        let reader = options.open()?;
+        let files = reader.files()?;
+        Health::of(&reader, &files)
+    })
 }
 
 /// The peers that are meant, each once, in the order given.

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use peer_journal::{
-    Change, ErrorKind, P2PStatePersistence, Reader, Redaction, RedactionPlan, RedactionStep,
-    state::Limits,
+    Change, ErrorKind, P2PStatePersistence, Redaction, RedactionPlan, RedactionStep,
 };
 use serde::Serialize;
 
@@ -14,7 +13,9 @@ use crate::{
     failure::Failure,
     json,
     pick::{self, PeerQuery},
+    progress,
     read::{Exit, Form, Source, change::ChangeJson},
+    reads::Files,
     show::{
         self,
         table::{Cell, Column, Table},
@@ -64,16 +65,19 @@ impl StepJson {
 
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
     let path = source.path()?;
-    let reader = Reader::options(&path).limits(Limits::UNBOUNDED).open()?;
+    let reader = open::unbounded(&path, console)?;
     let state = reader.view().state();
     let peer = pick::find_peer(&args.peer, super::ban::known(state))?;
     drop(reader);
     let now = console.now;
-    let builder = P2PStatePersistence::builder(&path).clock(move || now);
+    let builder = P2PStatePersistence::builder(&path).vfs(console.disk()).clock(move || now);
     let redaction = Redaction::new(builder, peer.clone());
-    let plan = if args.apply { redaction.apply() } else { redaction.plan() };
+    let what = if args.apply { "redacting the store:" } else { "searching the files:" };
+    let plan = progress::reading(console, what, &Files::All(&path), || {
+        if args.apply { redaction.apply() } else { redaction.plan() }
+    });
     let plan = plan.map_err(|error| match error.kind() {
-        ErrorKind::Corrupt => open::damaged(&path, error),
+        ErrorKind::Corrupt => open::damaged(&path, error, console),
         _ => error.into(),
     })?;
     if args.form.json {

@@ -1,22 +1,21 @@
 //! `repair`: what it takes to mend a store, and mending it.
 
-use std::path::Path;
-
 use peer_journal::{
-    Reader, RecoveryReport, RepairAction, RepairPlan, RepairStep, repair, repair_plan,
-    state::Limits,
+    P2PStatePersistence, RecoveryReport, Repair, RepairAction, RepairPlan, RepairStep,
 };
 use serde::Serialize;
 
+use super::open;
 use crate::{
     console::Console,
     failure::Failure,
-    json,
+    json, progress,
     read::{
         Exit, Source,
         health::{Health, Word, help, ranges},
         verify::LsnsJson,
     },
+    reads::Files,
     show::{
         self,
         table::{Cell, Column, Table},
@@ -73,15 +72,19 @@ impl StepJson {
 
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
     let path = source.path()?;
-    let plan = repair_plan(&path)?;
-    let mut health = health(&path)?;
+    let now = console.now;
+    let builder = P2PStatePersistence::builder(&path).vfs(console.disk()).clock(move || now);
+    let repair = Repair::new(builder);
+    let files = Files::All(&path);
+    let plan = progress::reading(console, "looking at the store:", &files, || repair.plan())?;
+    let mut health = open::health(&path, console)?;
     let mut report = plan.report.clone();
     let is_hopeless = health.word == Word::Unrecoverable;
     let is_idle = !plan.is_needed() && health.word == Word::Ok;
     let applied = args.apply && !is_idle && !is_hopeless;
     if applied {
-        report = repair(&path)?;
-        health = self::health(&path)?;
+        report = progress::reading(console, "mending the store:", &files, || repair.apply())?;
+        health = open::health(&path, console)?;
     }
     if args.json {
         json::document(console, "repair", &document(&plan, &report, health.word, applied))?;
@@ -127,12 +130,6 @@ fn next(plan: &RepairPlan, health: &Health, applied: bool) -> String {
         Word::Ok => "nothing is to be mended".to_owned(),
         _ => "nothing is damaged; the next start does this by itself".to_owned(),
     }
-}
-
-fn health(path: &Path) -> Result<Health, Failure> {
-    let reader = Reader::options(path).limits(Limits::UNBOUNDED).open()?;
-    let files = reader.files()?;
-    Health::of(&reader, &files)
 }
 
 fn document(plan: &RepairPlan, report: &RecoveryReport, verdict: Word, applied: bool) -> Document {

@@ -4,15 +4,18 @@ use std::str::FromStr;
 
 use peer_journal::{
     Change, Error, ErrorKind, LogRecord, Lsn, Reader, View,
-    state::{Limits, RowKey, State, Undo},
+    state::{RowKey, State, Undo},
 };
 use serde::Serialize;
 
-use super::{answer, open::Open};
+use super::{
+    answer,
+    open::{self, Open},
+};
 use crate::{
     console::Console,
     failure::Failure,
-    json,
+    json, progress,
     read::{Exit, Form, Source, change::ChangeJson},
     show,
 };
@@ -87,14 +90,14 @@ impl RowJson {
 
 pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result<Exit, Failure> {
     if args.dry_run {
-        let reader = reader(source)?;
+        let reader = reader(source, console)?;
         let undo = plan(args, &reader, reader.view(), console)?;
         tell(args, &undo, None, console)?;
         return Ok(Exit::Done);
     }
     let open = Open::new(source, console)?;
     let view = open.view()?;
-    let planned = reader(source).and_then(|reader| plan(args, &reader, &view, console));
+    let planned = reader(source, console).and_then(|reader| plan(args, &reader, &view, console));
     let undo = match planned {
         Ok(undo) if !undo.changes.is_empty() => undo,
         other => {
@@ -109,14 +112,17 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
 }
 
 /// The past is read from the files, which nobody else changes while the store is held.
-fn reader(source: &Source) -> Result<Reader, Failure> {
-    Ok(Reader::options(source.path()?).limits(Limits::UNBOUNDED).open()?)
+fn reader(source: &Source, console: &Console) -> Result<Reader, Failure> {
+    Ok(open::unbounded(&source.path()?, console)?)
 }
 
 /// What takes the records back, if nothing stands in the way.
 fn plan(args: &Args, reader: &Reader, now: &View, console: &Console) -> Result<Undo, Failure> {
     let Records { first, last } = args.records;
-    let at = |lsn: Lsn| reader.state_at(lsn).map_err(unreachable_past);
+    let at = |lsn: Lsn| {
+        let view = progress::during(console, "going back:", || reader.state_at(lsn));
+        view.map_err(unreachable_past)
+    };
     let after = at(Lsn::new(last))?;
     let before = at(Lsn::new(first).previous())?;
     let undo = now.state().undo(before.state(), after.state(), console.now.into());

@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
     let kinds = kinds(args, output)?;
     let reader = source.reader(console)?;
     let view = match &args.at {
-        Some(at) => view_at(&reader, at, console.now)?,
+        Some(at) => view_at(&reader, at, console)?,
         None => reader.view().clone(),
     };
     match output {

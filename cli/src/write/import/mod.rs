@@ -20,7 +20,7 @@ use peer_journal::{
     state::{Limits, State},
 };
 
-use super::open::Open;
+use super::open::{self, Open};
 use crate::{
     console::Console,
     failure::Failure,
@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
         )));
     }
     let (plan, lsn) = if args.dry_run {
-        let state = if is_there { state(&path)? } else { State::default() };
+        let state = if is_there { state(&path, console)? } else { State::default() };
         (Plan::make(found, state, console.now)?, None)
     } else {
         write(found, source, console)?
@@ -129,8 +129,8 @@ fn is_there(path: &Path) -> Result<bool, Failure> {
 }
 
 /// The state that an import would meet.
-fn state(path: &Path) -> Result<State, Failure> {
-    let reader = Reader::options(path).limits(Limits::UNBOUNDED).open()?;
+fn state(path: &Path, console: &Console) -> Result<State, Failure> {
+    let reader = open::unbounded(path, console)?;
     if reader.report().is_damaged() {
         return Err(damaged(path));
     }
