@@ -219,16 +219,10 @@ pub fn decode(payload: &[u8]) -> impl Iterator<Item = Result<Change, DecodeError
             return None;
         }
         let offset = payload.len() - rest.len();
-        match postcard::take_from_bytes(rest) {
-            Ok((change, after)) => {
-                rest = after;
-                Some(Ok(change))
-            }
-            Err(_) => {
-                rest = &[];
-                Some(Err(DecodeError::UnknownChange { offset }))
-            }
-        }
+        let next = quick::decode(rest).or_else(|| postcard::take_from_bytes(rest).ok());
+        let (change, after) = next.unzip();
+        rest = after.unwrap_or_default();
+        Some(change.ok_or(DecodeError::UnknownChange { offset }))
     })
 }
 

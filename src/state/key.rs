@@ -94,6 +94,15 @@ impl PeerKey {
         }
     }
 
+    /// The key of what [`usual`](Self::usual) tells.
+    pub(super) const fn of_usual(variant: u8, bytes: [u8; 32]) -> Option<Self> {
+        match variant {
+            0 => Some(Self(Repr::Ed25519(bytes))),
+            1 => Some(Self(Repr::Sha256(bytes))),
+            _ => None,
+        }
+    }
+
     /// The peer id, unless the text is not one.
     #[must_use]
     pub fn to_peer_id(&self) -> Option<PeerId> {

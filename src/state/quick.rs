@@ -1,7 +1,7 @@
-//! The commonest changes as bytes of a record, written directly: what postcard makes of them, in a
-//! third of the time. A test compares the two.
+//! The commonest changes as bytes of a record, written and read directly: what postcard makes of
+//! them, in a third of the time. Tests compare the two.
 
-use super::{Address, Change, Time};
+use super::{Address, Change, PeerKey, Time};
 
 /// Variants of [`Change`], by their place in it.
 const PEER_SEEN: u8 = 0;
@@ -58,11 +58,52 @@ fn varint(mut number: u64, out: &mut Vec<u8>) {
     out.push(u8::try_from(number).unwrap_or_default());
 }
 
+/// Reads what [`encode`] writes, and returns what stands behind it. `None` for anything else, which
+/// is for postcard to read or to refuse.
+pub(super) fn decode(bytes: &[u8]) -> Option<(Change, &[u8])> {
+    let (&[variant, kind], rest) = bytes.split_first_chunk()?;
+    if ![PEER_SEEN, RETRIEVAL_SUCCEEDED, RETRIEVAL_FAILED].contains(&variant) {
+        return None;
+    }
+    let (key, rest) = rest.split_first_chunk()?;
+    let peer = PeerKey::of_usual(kind, *key)?;
+    let (at, rest) = take_time(rest)?;
+    Some(match variant {
+        PEER_SEEN => {
+            let (addresses, rest) = postcard::take_from_bytes(rest).ok()?;
+            (Change::PeerSeen { peer, at, addresses }, rest)
+        }
+        RETRIEVAL_SUCCEEDED => {
+            let (response_ms, rest) = take_varint(rest)?;
+            (Change::RetrievalSucceeded { peer, at, response_ms }, rest)
+        }
+        _ => (Change::RetrievalFailed { peer, at }, rest),
+    })
+}
+
+fn take_time(bytes: &[u8]) -> Option<(Time, &[u8])> {
+    let (word, after) = take_varint(bytes)?;
+    let (nanos, after) = if word & 1 == 0 { (0, after) } else { take_varint(after)? };
+    Some((Time::from_words(word, nanos.try_into().ok()?)?, after))
+}
+
+/// A number of at most nine bytes: 63 bits. Longer ones are rare.
+fn take_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number = 0;
+    for (index, byte) in bytes.iter().enumerate().take(9) {
+        number |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            return Some((number, bytes.get(index + 1..)?));
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::PeerKey, *};
+    use super::*;
 
     fn keys() -> impl Strategy<Value = PeerKey> {
         let of_bytes = |prefix: &'static [u8]| {
@@ -110,7 +151,36 @@ mod tests {
                     true => [vec![0xee], postcard::to_stdvec(&change).unwrap()].concat(),
                     false => vec![0xee],
                 };
-                prop_assert_eq!(out, expected);
+                prop_assert_eq!(&out, &expected);
+                let Some(written) = out.get(1..).filter(|written| !written.is_empty()) else {
+                    continue;
+                };
+                let behind = [written, &[0xee]].concat();
+                match decode(&behind) {
+                    Some(read) => prop_assert_eq!(read, (change, &[0xee_u8][..])),
+                    None => prop_assert!(response_ms >= 1 << 63, "the short way is not taken"),
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_read_is_what_postcard_reads(
+            variant in prop_oneof![Just(PEER_SEEN), 10_u8..=11, 0..30_u8],
+            kind in 0..3_u8,
+            key in any::<[u8; 32]>(),
+            numbers in prop::collection::vec(
+                prop_oneof![Just(vec![0x80, 0x00]), Just(vec![0xff; 9]),
+                    any::<u64>().prop_map(|number| postcard::to_stdvec(&number).unwrap())],
+                0..4,
+            ),
+            addresses in addresses(),
+            cut in prop_oneof![Just(0_usize), 0..40_usize],
+        ) {
+            let addresses = postcard::to_stdvec(&addresses).unwrap();
+            let mut bytes = [&[variant, kind], &key[..], &numbers.concat(), &addresses].concat();
+            bytes.truncate(bytes.len() - cut.min(bytes.len()));
+            if let Some(read) = decode(&bytes) {
+                prop_assert_eq!(postcard::take_from_bytes::<Change>(&bytes), Ok(read));
             }
         }
     }

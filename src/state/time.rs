@@ -95,6 +95,13 @@ impl Time {
         (zigzag << 1 | u64::from(flag), flag.then_some(rest))
     }
 
+    /// The time of these [`words`](Self::words), unless it is beyond the calendar.
+    pub(super) fn from_words(word: u64, rest: u32) -> Option<Self> {
+        let zigzag = word >> 1;
+        let ms = i64::try_from(zigzag.div_ceil(2)).ok()?;
+        Self::from_parts(if zigzag % 2 == 1 { -ms } else { ms }, rest)
+    }
+
     fn from_parts(ms: i64, rest: u32) -> Option<Self> {
         let ms = ms.checked_add(BASE_MS)?;
         let sub = u32::try_from(ms.rem_euclid(1000)).ok()?;
@@ -207,11 +214,6 @@ impl<'de> de::Visitor<'de> for TimeVisitor {
         } else {
             0
         };
-        let zigzag = word >> 1;
-        i64::try_from(zigzag.div_ceil(2))
-            .ok()
-            .map(|ms| if zigzag % 2 == 1 { -ms } else { ms })
-            .and_then(|ms| Time::from_parts(ms, rest))
-            .ok_or_else(|| de::Error::custom("a time beyond the calendar"))
+        Time::from_words(word, rest).ok_or_else(|| de::Error::custom("a time beyond the calendar"))
     }
 }
