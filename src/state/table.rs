@@ -337,32 +337,12 @@ impl<K, V> fmt::Debug for Table<K, V> {
     }
 }
 
-/// The node, to change; a copy of it if another table shares it.
-fn own<N: Clone + Nodes>(node: &mut Arc<N>) -> &mut N {
+/// A group or a page, to change; a copy of it if another table shares it.
+fn own<T: Shared, N: Clone + AsRef<[T]>>(node: &mut Arc<N>) -> &mut N {
     if node.holders() > 1 {
-        fetch_counts(node.nodes().iter());
+        fetch_counts(node.as_ref().as_ref().iter());
     }
     Arc::make_mut(node)
-}
-
-/// A group or a page.
-trait Nodes {
-    type Node: Shared;
-    fn nodes(&self) -> &[Self::Node];
-}
-
-impl<T: Shared> Nodes for Vec<T> {
-    type Node = T;
-    fn nodes(&self) -> &[T] {
-        self
-    }
-}
-
-impl<T: Shared, const N: usize> Nodes for [T; N] {
-    type Node = T;
-    fn nodes(&self) -> &[T] {
-        self
-    }
 }
 
 /// Looks at the counts of holders that a copy is about to raise, one step for all: memory fetches
