@@ -1,6 +1,6 @@
 //! `diff`: what two states have that the other has not.
 
-use std::path::Path;
+use std::{mem::ManuallyDrop, path::Path};
 
 use peer_journal::{
     Difference, Reader, View,
@@ -116,7 +116,7 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
 fn side(
     text: &str,
     source: &Source,
-    reader: &mut Option<Reader>,
+    reader: &mut Option<ManuallyDrop<Reader>>,
     console: &mut Console,
 ) -> Result<View, Failure> {
     let path = Path::new(text);

@@ -1,6 +1,9 @@
 //! `status`: one screen, the verdict first.
 
-use std::path::{Path, PathBuf};
+use std::{
+    mem::ManuallyDrop,
+    path::{Path, PathBuf},
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use peer_journal::{
@@ -112,7 +115,7 @@ struct SetAsideJson {
 
 /// Everything that is shown.
 struct Facts {
-    reader: Reader,
+    reader: ManuallyDrop<Reader>,
     health: Health,
     files: Vec<FileReport>,
     holder: Option<Holder>,

@@ -1,6 +1,6 @@
 //! `why`: what changed the reputation of one peer, or banned it.
 
-use std::{collections::HashSet, thread};
+use std::{collections::HashSet, mem::ManuallyDrop, thread};
 
 use chrono::{DateTime, Utc};
 use peer_journal::{
@@ -150,7 +150,7 @@ fn patiently(
     args: &Args,
     source: &Source,
     console: &mut Console,
-) -> Result<(Reader, Story), Failure> {
+) -> Result<(ManuallyDrop<Reader>, Story), Failure> {
     let mut attempts = 0;
     loop {
         attempts += 1;
