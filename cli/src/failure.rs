@@ -39,10 +39,10 @@ impl Failure {
         Self { code: 6, text: text.into() }
     }
 
-    /// Ctrl-C: the code that shells give for it.
+    /// Ctrl-C or SIGTERM: the code that shells give for the former.
     #[must_use]
     pub fn interrupted() -> Self {
-        Self { code: 130, text: "stopped by Ctrl-C".to_owned() }
+        Self { code: 130, text: "stopped by Ctrl-C or SIGTERM".to_owned() }
     }
 
     /// Nobody reads the output any more (`| head`): no failure, and nothing more to do.

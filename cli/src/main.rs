@@ -6,6 +6,7 @@ mod demo;
 mod identity;
 mod node;
 mod pages;
+mod signals;
 mod torture;
 
 use std::{

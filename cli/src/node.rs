@@ -12,7 +12,7 @@ use peer_journal::{
     registry::{Package, PackageSource},
 };
 
-use crate::{Failure, identity, out};
+use crate::{Failure, identity, out, signals::Signals};
 
 /// Time between two tries to find a package while the node joins the network.
 const RETRY: Duration = Duration::from_millis(500);
@@ -79,7 +79,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::io("cannot start the runtime", error))?;
     runtime.block_on(async {
-        let mut stop = Stop::new()?;
+        let mut stop =
+            Signals::catch().map_err(|error| Failure::io("cannot wait for signals", error))?;
         let config = config(&args)?;
         let payload = args.publish.as_deref().map(|path| payload(path, &config)).transpose()?;
         let node = P2PRegistry::new(config).await?;
@@ -199,41 +200,5 @@ async fn find(node: &P2PRegistry, id: &str, limit: Duration) -> Result<Package, 
             return Err(Failure::negative(format!("nobody reachable has the package {id}")));
         }
         tokio::time::sleep(RETRY).await;
-    }
-}
-
-/// Ctrl-C or SIGTERM.
-struct Stop {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    #[cfg(unix)]
-    fn new() -> Result<Self, Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let terminate = signal(SignalKind::terminate())
-            .map_err(|error| Failure::io("cannot wait for signals", error))?;
-        Ok(Self { terminate })
-    }
-
-    #[cfg(unix)]
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> Result<Self, Failure> {
-        Ok(Self {})
-    }
-
-    #[cfg(not(unix))]
-    async fn asked(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
     }
 }

@@ -181,23 +181,25 @@ fn a_process_that_cannot_write_is_a_failure_of_the_disk() {
 }
 
 #[test]
-fn ctrl_c_ends_it_after_the_cycle_with_a_summary() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path().join("run");
-    let mut running = torture(&[dir.to_str().unwrap(), "--for", "1h", "--json"]);
-    let mut running = Running(running.stdout(Stdio::piped()).spawn().unwrap());
-    let begun = Instant::now();
-    while !dir.exists() || names(&dir).is_empty() {
-        assert!(begun.elapsed() < LIMIT, "it does not begin");
-        std::thread::sleep(Duration::from_millis(5));
+fn a_signal_ends_it_after_the_cycle_with_a_summary() {
+    for signal in ["-INT", "-TERM"] {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("run");
+        let mut running = torture(&[dir.to_str().unwrap(), "--for", "1h", "--json"]);
+        let mut running = Running(running.stdout(Stdio::piped()).spawn().unwrap());
+        let begun = Instant::now();
+        while !dir.exists() || names(&dir).is_empty() {
+            assert!(begun.elapsed() < LIMIT, "it does not begin");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let pid = running.0.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        assert_eq!(running.ended(), Some(130), "{signal}");
+        let summary: Value = serde_json::from_reader(running.0.stdout.take().unwrap()).unwrap();
+        assert_eq!(summary["stopped"], true);
+        assert!(number(&summary, "cycles") > 0);
+        assert!(!dir.exists());
     }
-    let pid = running.0.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    assert_eq!(running.ended(), Some(130));
-    let summary: Value = serde_json::from_reader(running.0.stdout.take().unwrap()).unwrap();
-    assert_eq!(summary["stopped"], true);
-    assert!(number(&summary, "cycles") > 0);
-    assert!(!dir.exists());
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(crate) struct Orders {
 
 /// Runs all cycles and prints the summary.
 pub(crate) fn run(dir: &Path, orders: &Orders) -> Result<(), Failure> {
-    let stop = Stop::on_ctrl_c()?;
+    let stop = Stop::on_signal()?;
     let folder = Folder::make(dir)?;
     let (file_system, free_bytes) = folder::file_system(folder.path());
     let summary = Summary { seed: orders.seed, file_system, free_bytes, ..Summary::default() };

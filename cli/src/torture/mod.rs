@@ -73,7 +73,7 @@ impl Args {
     }
 }
 
-/// Runs until enough was seen, something is lost, or Ctrl-C.
+/// Runs until enough was seen, something is lost, or Ctrl-C or SIGTERM asks for the end.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let seed = args.seed.unwrap_or_else(random_seed);
     if args.simulate {

@@ -36,7 +36,7 @@ pub(crate) fn run(
     time: Option<Duration>,
     as_json: bool,
 ) -> Result<(), Failure> {
-    let stop = Stop::on_ctrl_c()?;
+    let stop = Stop::on_signal()?;
     let begun = Instant::now();
     let all = Cases { seed, cases, time, begun, stop: &stop, next: AtomicU64::new(0) };
     let seen = Mutex::new(Seen::default());

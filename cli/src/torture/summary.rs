@@ -25,7 +25,7 @@ pub(crate) struct Summary {
     pub(crate) file_system: Option<String>,
     pub(crate) free_bytes: Option<u64>,
     pub(crate) elapsed: Duration,
-    /// Ctrl-C ended it early.
+    /// Ctrl-C or SIGTERM ended it early.
     pub(crate) stopped: bool,
     /// What was lost, in words.
     pub(crate) loss: Option<String>,
@@ -95,7 +95,7 @@ impl Summary {
         }
         rows.push(("took", format!("{:.1} s", self.elapsed.as_secs_f64())));
         if self.stopped {
-            rows.push(("stopped", "by Ctrl-C".to_owned()));
+            rows.push(("stopped", "by Ctrl-C or SIGTERM".to_owned()));
         }
         if let Some(path) = &self.files {
             rows.push(("files", path.display().to_string()));
