@@ -93,6 +93,7 @@ pub use recovery::{
 };
 #[cfg(feature = "registry")]
 pub use registry::{P2PConfig, P2PRegistry};
+pub use snapshot::name::journal_dir;
 pub use state::{
     Change, Difference, P2PState, SerializedCacheEntry, SerializedDHTEntry, SerializedGeoLocation,
     SerializedPeer, SerializedReputation, multiaddr_to_string, peer_id_to_string,

@@ -7,9 +7,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use peer_journal::vfs::{Entry, EntryKind, OsVfs, Vfs, VfsFile, VfsLock};
+use peer_journal::{
+    journal_dir,
+    vfs::{Entry, EntryKind, OsVfs, Vfs, VfsFile, VfsLock},
+};
 
-use crate::{progress::share, store};
+use crate::progress::share;
 
 /// Most bytes in one read: that of a large file shall be seen to go on.
 const PIECE_BYTES: usize = 1 << 20;
@@ -81,37 +84,31 @@ impl Reads {
 impl Files<'_> {
     /// Each file with its size. What cannot be listed is not counted.
     fn list(&self) -> Vec<(PathBuf, u64)> {
-        let (Self::Opened(state_file)
-        | Self::Checked(state_file)
-        | Self::All(state_file)
-        | Self::Segments(state_file)) = *self;
-        let journal = store::journal_dir(state_file);
-        let mut files = Vec::new();
-        if !matches!(self, Self::Segments(_)) {
-            files.extend(OsVfs.metadata(state_file).map(|entry| (state_file.into(), entry.len)));
-        }
-        let (segments, snapshots) = match self {
-            Self::Opened(_) | Self::Segments(_) => (true, false),
-            Self::Checked(_) => (false, true),
-            Self::All(_) => (true, true),
+        const SEGMENTS: &[&str] = &["wal"];
+        const SNAPSHOTS: &[&str] = &["json"];
+        const BOTH: &[&str] = &["wal", "json"];
+        // The state file, and the ends of names in the journal folder and in the history.
+        let (state_file, is_read, journal, history) = match *self {
+            Self::Opened(state_file) => (state_file, true, SEGMENTS, [].as_slice()),
+            Self::Checked(state_file) => (state_file, true, SNAPSHOTS, BOTH),
+            Self::All(state_file) => (state_file, true, BOTH, BOTH),
+            Self::Segments(state_file) => (state_file, false, SEGMENTS, SEGMENTS),
         };
-        files.extend(named(&journal, segments, snapshots));
-        match self {
-            Self::Opened(_) => {}
-            Self::Segments(_) => files.extend(named(&journal.join("history"), true, false)),
-            Self::Checked(_) | Self::All(_) => {
-                files.extend(named(&journal.join("history"), true, true));
-            }
+        let dir = journal_dir(state_file);
+        let mut files = named(&dir.join("history"), history);
+        files.extend(named(&dir, journal));
+        if is_read {
+            files.extend(OsVfs.metadata(state_file).map(|entry| (state_file.into(), entry.len)));
         }
         files
     }
 }
 
-/// The segments and the snapshots in a folder.
-fn named(dir: &Path, segments: bool, snapshots: bool) -> Vec<(PathBuf, u64)> {
+/// The files in a folder whose names end so.
+fn named(dir: &Path, ends: &[&str]) -> Vec<(PathBuf, u64)> {
     let is_wanted = |entry: &Entry| {
         let end = Path::new(&entry.name).extension().unwrap_or_default();
-        entry.kind == EntryKind::File && (segments && end == "wal" || snapshots && end == "json")
+        entry.kind == EntryKind::File && ends.iter().any(|wanted| end == *wanted)
     };
     let entries = OsVfs.list(dir).unwrap_or_default().into_iter().filter(is_wanted);
     entries.map(|entry| (dir.join(&entry.name), entry.len)).collect()

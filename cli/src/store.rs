@@ -57,19 +57,6 @@ pub fn state_file(path: &Path) -> PathBuf {
     path.join(STATE_FILE)
 }
 
-/// The folder of a store's journal.
-#[must_use]
-pub fn journal_dir(state_file: &Path) -> PathBuf {
-    match state_file.extension() {
-        Some(extension) if extension == "json" => state_file.with_extension("journal"),
-        _ => {
-            let mut name = state_file.as_os_str().to_owned();
-            name.push(".journal");
-            name.into()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

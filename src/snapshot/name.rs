@@ -33,7 +33,8 @@ pub(crate) fn is_temporary(name: &str) -> bool {
 
 /// The journal folder of a state file: `p2p-state.json` has `p2p-state.journal`; any other name
 /// gets `.journal` behind it.
-pub(crate) fn journal_dir(state_file: &Path) -> PathBuf {
+#[must_use]
+pub fn journal_dir(state_file: &Path) -> PathBuf {
     if state_file.extension().is_some_and(|extension| extension == "json") {
         state_file.with_extension("journal")
     } else {

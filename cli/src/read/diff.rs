@@ -3,7 +3,7 @@
 use std::{mem::ManuallyDrop, path::Path};
 
 use peer_journal::{
-    Difference, Reader, View,
+    Difference, Reader, View, journal_dir,
     state::{PeerKey, RowChanges},
 };
 use serde::Serialize;
@@ -120,7 +120,7 @@ fn side(
     console: &mut Console,
 ) -> Result<View, Failure> {
     let path = Path::new(text);
-    let has_journal = store::state_file(path).with_extension("journal").is_dir();
+    let has_journal = journal_dir(&store::state_file(path)).is_dir();
     if path.exists() || has_journal && text.contains(['/', '.']) {
         let other = source.or(Some(path)).reader(console)?;
         return Ok(other.view().clone());
