@@ -79,8 +79,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::io("cannot start the runtime", error))?;
     runtime.block_on(async {
-        let mut stop =
-            Signals::catch().map_err(|error| Failure::io("cannot wait for signals", error))?;
+        let mut stop = Signals::catch()?;
         let config = config(&args)?;
         let payload = args.publish.as_deref().map(|path| payload(path, &config)).transpose()?;
         let node = P2PRegistry::new(config).await?;

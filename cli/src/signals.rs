@@ -1,6 +1,6 @@
 //! Ctrl-C and SIGTERM ask for an end.
 
-use std::io;
+use crate::Failure;
 
 /// What asks the process to end.
 pub(crate) struct Signals {
@@ -13,10 +13,11 @@ pub(crate) struct Signals {
 #[cfg(unix)]
 impl Signals {
     /// From now on they are caught. Needs a runtime around it.
-    pub(crate) fn catch() -> io::Result<Self> {
+    pub(crate) fn catch() -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+        let failed = |error| Failure::io("cannot wait for signals", error);
+        let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate()).map_err(failed)? })
     }
 
     /// Waits for one of them.
@@ -31,7 +32,7 @@ impl Signals {
 #[cfg(not(unix))]
 impl Signals {
     /// Ctrl-C is caught as soon as it is waited for.
-    pub(crate) fn catch() -> io::Result<Self> {
+    pub(crate) fn catch() -> Result<Self, Failure> {
         Ok(Self {})
     }
 

@@ -1,5 +1,5 @@
 //! The commonest changes as bytes of a record, written and read directly: what postcard makes of
-//! them, in a third of the time. Tests compare the two.
+//! them, written in a third of the time. Tests compare the two.
 
 use super::{Address, Change, PeerKey, Time};
 

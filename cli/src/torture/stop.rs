@@ -21,7 +21,7 @@ impl Stop {
         let failed = |error| Failure::io("cannot wait for signals", error);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(failed)?;
-        let mut signals = runtime.block_on(async { Signals::catch() }).map_err(failed)?;
+        let mut signals = runtime.block_on(async { Signals::catch() })?;
         let stop = Self::default();
         let asked = stop.clone();
         let wait = move || {
