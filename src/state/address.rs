@@ -169,6 +169,10 @@ impl fmt::Display for AddressRef<'_> {
         if let Some(text) = self.text() {
             return f.write_str(&text);
         }
+        let mut usual = Vec::with_capacity(64);
+        if self.push_usual_text(&mut usual) {
+            return f.write_str(&String::from_utf8_lossy(&usual));
+        }
         protocols(self.bytes).flatten().try_for_each(|protocol| write!(f, "{protocol}"))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use super::{Change, Effect, State, check, table::FETCHED_MAX};
+use super::{Address, Change, Effect, PeerKey, State, check, table::FETCHED_MAX};
 use crate::Error;
 
 impl State {
@@ -34,8 +34,8 @@ impl State {
         Ok(effect)
     }
 
-    /// True if no limit can refuse any of the changes, whatever the others do: told from the
-    /// changes and the counts alone, so that nothing has to be copied for the case that one fails.
+    /// True if no limit can refuse any of the changes, whatever the others do: told from sums that
+    /// they cannot exceed, so that nothing has to be copied for the case that one fails.
     pub(super) fn is_sure_of(&self, changes: &[Change]) -> bool {
         let limits = &self.limits;
         let counts = [
@@ -44,6 +44,7 @@ impl State {
             (self.packages.len(), limits.packages),
             (self.bans.len(), limits.bans),
         ];
+        let most_addresses: usize = changes.iter().map(|change| added(change).len()).sum();
         let mut value_bytes = self.value_bytes;
         let mut has_room_for = |value: &[u8]| {
             let len = u64::try_from(value.len()).unwrap_or(u64::MAX);
@@ -54,19 +55,25 @@ impl State {
             && changes.iter().all(|change| {
                 check::fields(change).is_ok()
                     && match change {
-                        Change::PeerSet { addresses, .. }
-                        | Change::AddressesReplaced { addresses, .. } => {
-                            addresses.len() <= limits.addresses_per_peer
+                        Change::PeerSet { peer, .. }
+                        | Change::AddressesReplaced { peer, .. }
+                        | Change::PeerSeen { peer, .. }
+                        | Change::AddressesAdded { peer, .. } => {
+                            added(change).is_empty()
+                                || self.addresses_of(peer) + most_addresses
+                                    <= limits.addresses_per_peer
                         }
-                        // How many the peer has by then is not told here.
-                        Change::PeerSeen { addresses, .. }
-                        | Change::AddressesAdded { addresses, .. } => addresses.is_empty(),
                         Change::DhtPut { value, .. } => has_room_for(value),
                         Change::PackageCached { data, .. } => has_room_for(data),
                         Change::BootstrapAdded { .. } | Change::BootstrapReplaced { .. } => false,
                         _ => true,
                     }
             })
+    }
+
+    fn addresses_of(&self, peer: &PeerKey) -> usize {
+        let seen = self.peers.get(peer).and_then(|entry| entry.seen.as_ref());
+        seen.map_or(0, |seen| seen.addresses.len())
     }
 
     /// Looks at the peers of changes that are about to be applied, the first few of them. It
@@ -81,5 +88,16 @@ impl State {
             entry.reputation.is_some() && is_somewhere
         });
         black_box(known);
+    }
+}
+
+/// The addresses that a change may give to its peer.
+fn added(change: &Change) -> &[Address] {
+    match change {
+        Change::PeerSeen { addresses, .. }
+        | Change::AddressesAdded { addresses, .. }
+        | Change::AddressesReplaced { addresses, .. }
+        | Change::PeerSet { addresses, .. } => addresses,
+        _ => &[],
     }
 }

@@ -38,6 +38,22 @@ fn small() -> State {
 }
 
 #[test]
+fn a_state_is_sure_of_changes_that_no_limit_can_refuse() {
+    let mut state = State::new(Limits { addresses_per_peer: 3, ..Limits::default() });
+    let verified = || Change::PeerVerified { peer: PeerKey::from_text("a"), verified: true };
+    assert!(state.is_sure_of(&[seen("a", &["1", "2", "3"]), verified()]));
+    assert!(!state.is_sure_of(&[seen("a", &["1", "2"]), seen("a", &["3", "4"])]));
+    state.apply(&seen("a", &["1", "2"])).unwrap();
+    assert!(state.is_sure_of(&[seen("a", &["3"]), verified()]));
+    assert!(!state.is_sure_of(&[seen("a", &["3", "4"]), verified()]));
+    let replaced = Change::AddressesReplaced {
+        peer: PeerKey::from_text("b"),
+        addresses: addresses(&["1", "2", "3"]),
+    };
+    assert!(!state.is_sure_of(&[replaced, seen("b", &["4"])]));
+}
+
+#[test]
 fn fields_have_limits() {
     let mut state = State::default();
     let long = |len: usize| -> Box<str> { "x".repeat(len).into() };
