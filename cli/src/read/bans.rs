@@ -123,23 +123,24 @@ fn print(rows: &[(&PeerKey, &Ban)], wide: bool, console: &mut Console) -> Result
         Column::new("SINCE").goes(2),
         Column::new("SOURCE").least(6).goes(1),
     ]);
-    for (key, ban) in rows {
-        let left = ban.until.get().signed_duration_since(console.now);
+    let now = console.now;
+    table.rows(rows, |(key, ban)| {
+        let left = ban.until.get().signed_duration_since(now);
         let left = if DateTime::from(ban.until) >= show::FOREVER {
             Cell::from("no end".to_owned())
-        } else if ban.is_active(console.now.into()) {
+        } else if ban.is_active(now.into()) {
             Cell::from(show::span(left))
         } else {
             Cell::painted(Paint::Dim, "over")
         };
-        table.row(vec![
+        vec![
             show::id(key, wide).into(),
             left,
             show::text(&ban.reason).into(),
             show::time(ban.until.into()).into(),
             show::time(ban.at.into()).into(),
             show::text(&ban.source).into(),
-        ]);
-    }
+        ]
+    });
     table.print(console)
 }

@@ -107,13 +107,14 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
         Column::new("SIZE").right(),
         Column::new("STORED").goes(1),
     ]);
-    for (key, entry) in rows {
-        table.row(vec![
+    let now = console.now;
+    table.rows(&rows, |(key, entry)| {
+        vec![
             show::text(key).into(),
             show::bytes(entry.value.len()).into(),
-            show::ago(entry.stored_at.into(), console.now).into(),
-        ]);
-    }
+            show::ago(entry.stored_at.into(), now).into(),
+        ]
+    });
     table.print(console)?;
     Ok(Exit::Done)
 }

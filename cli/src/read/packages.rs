@@ -112,19 +112,17 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
         Column::new("CACHED").goes(1),
         Column::new("STATE").goes(2),
     ]);
-    for (id, entry) in rows {
-        let state = if expires(entry) < console.now {
-            Cell::painted(Paint::Dim, "expired")
-        } else {
-            "".into()
-        };
-        table.row(vec![
+    let now = console.now;
+    table.rows(&rows, |(id, entry)| {
+        let state =
+            if expires(entry) < now { Cell::painted(Paint::Dim, "expired") } else { "".into() };
+        vec![
             show::text(id).into(),
             show::bytes(entry.data.len()).into(),
-            show::ago(entry.cached_at.into(), console.now).into(),
+            show::ago(entry.cached_at.into(), now).into(),
             state,
-        ]);
-    }
+        ]
+    });
     table.print(console)?;
     Ok(Exit::Done)
 }

@@ -190,14 +190,15 @@ fn print(rows: &[Row<'_>], wide: bool, console: &mut Console) -> Result<(), Fail
         Column::new("AGENT").least(8).goes(5),
         Column::new("STATE").goes(1),
     ]);
-    for row in rows {
+    let now = console.now;
+    table.rows(rows, |row| {
         let known = row.entry.reputation.as_ref();
         let shown = addresses(row.entry, if wide { usize::MAX } else { 1 });
         let agent = row.entry.profile.as_ref().and_then(|profile| profile.agent.as_deref());
-        table.row(vec![
+        vec![
             show::id(row.key, wide).into(),
             row.score.map_or_else(|| "-".to_owned(), show::score).into(),
-            show::ago(row.seen, console.now).into(),
+            show::ago(row.seen, now).into(),
             shown.into(),
             known
                 .map(|known| format!("{}/{}", known.successful_retrievals, known.failed_retrievals))
@@ -206,8 +207,8 @@ fn print(rows: &[Row<'_>], wide: bool, console: &mut Console) -> Result<(), Fail
             known.map(response_time).unwrap_or_default().into(),
             agent.map(show::text).unwrap_or_default().into(),
             state(row),
-        ]);
-    }
+        ]
+    });
     table.print(console)
 }
 

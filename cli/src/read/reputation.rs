@@ -148,22 +148,23 @@ fn print(rows: &[Row<'_>], wide: bool, console: &mut Console) -> Result<(), Fail
         Column::new("LAST").goes(1),
         Column::new("PLACE").least(8).goes(3),
     ]);
-    for row in rows {
+    let now = console.now;
+    table.rows(rows, |row| {
         let known = row.known;
         let place = known.location.as_deref().map(|place| {
             let region = place.region.as_deref().map(|region| format!(" {}", show::text(region)));
             format!("{:.2},{:.2}{}", place.latitude, place.longitude, region.unwrap_or_default())
         });
-        table.row(vec![
+        vec![
             show::id(row.key, wide).into(),
             row.score.map_or_else(|| "-".to_owned(), show::score).into(),
             show::number(known.successful_retrievals).into(),
             show::number(known.failed_retrievals).into(),
             response_time(known).into(),
             show::number(known.packages_provided).into(),
-            show::ago(known.last_seen.into(), console.now).into(),
+            show::ago(known.last_seen.into(), now).into(),
             place.unwrap_or_default().into(),
-        ]);
-    }
+        ]
+    });
     table.print(console)
 }

@@ -1,5 +1,6 @@
 //! How things look on a terminal: text of strangers, ids, times, bytes, tables.
 
+mod cells;
 pub mod table;
 
 use std::fmt::{self, Write as _};

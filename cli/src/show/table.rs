@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+pub use super::cells::Cell;
+use super::cells::{Placed, Rows};
 use crate::{
     console::{Console, Paint},
     failure::Failure,
@@ -52,37 +54,11 @@ impl Column {
     }
 }
 
-/// A cell: its text, which must be safe to print, and its colour.
-#[derive(Clone, Debug)]
-pub struct Cell {
-    text: String,
-    /// Columns that the text takes, worked out once: tables have a million cells.
-    width: usize,
-    paint: Option<Paint>,
-}
-
-impl Cell {
-    /// A word with a meaning.
-    #[must_use]
-    pub fn painted(paint: Paint, text: impl Into<String>) -> Self {
-        Self { paint: Some(paint), ..Self::from(text) }
-    }
-}
-
-impl<T: Into<String>> From<T> for Cell {
-    fn from(text: T) -> Self {
-        let text = text.into();
-        // Text that is safe to print has no control character, so ASCII is a column each.
-        let width = if text.is_ascii() { text.len() } else { text.width() };
-        Self { text, width, paint: None }
-    }
-}
-
 /// Rows under heads.
 #[derive(Debug)]
 pub struct Table {
     columns: Vec<Column>,
-    rows: Vec<Vec<Cell>>,
+    rows: Vec<Rows>,
     has_head: bool,
 }
 
@@ -102,7 +78,17 @@ impl Table {
 
     /// Adds a row, which has as many cells as there are columns.
     pub fn row(&mut self, cells: Vec<Cell>) {
-        self.rows.push(cells);
+        if self.rows.is_empty() {
+            self.rows.push(Rows::new(self.columns.len()));
+        }
+        if let Some(rows) = self.rows.last_mut() {
+            rows.push(cells);
+        }
+    }
+
+    /// Adds a row for each item, in their order; many are made by several threads.
+    pub fn rows<T: Sync>(&mut self, items: &[T], cells: impl Fn(&T) -> Vec<Cell> + Sync) {
+        self.rows.extend(Rows::of(self.columns.len(), items, &cells));
     }
 
     /// Prints it within the width of the console.
@@ -112,27 +98,31 @@ impl Table {
     pub fn print(&self, console: &mut Console) -> Result<(), Failure> {
         let widths = self.widths(console.width);
         if self.has_head {
-            let heads: Vec<Cell> =
-                self.columns.iter().map(|column| Cell::painted(Paint::Bold, column.head)).collect();
-            self.print_row(console, &widths, &heads)?;
+            let heads = self.columns.iter().map(|column| Placed {
+                text: column.head,
+                width: column.head.width(),
+                paint: Some(Paint::Bold),
+            });
+            self.print_row(console, &widths, heads)?;
         }
-        self.rows.iter().try_for_each(|row| self.print_row(console, &widths, row))
+        let mut rows = self.rows.iter().flat_map(Rows::iter);
+        rows.try_for_each(|row| self.print_row(console, &widths, row))
     }
 
-    fn print_row(
+    fn print_row<'a>(
         &self,
         console: &mut Console,
         widths: &[Option<usize>],
-        cells: &[Cell],
+        cells: impl Iterator<Item = Placed<'a>>,
     ) -> Result<(), Failure> {
         let mut line = String::new();
         let mut owed = 0;
         for ((column, width), cell) in self.columns.iter().zip(widths).zip(cells) {
             let Some(width) = *width else { continue };
             let (text, taken) = if cell.width <= width {
-                (Cow::from(&cell.text), cell.width)
+                (Cow::from(cell.text), cell.width)
             } else {
-                let short = cut(&cell.text, width);
+                let short = cut(cell.text, width);
                 let taken = short.width();
                 (Cow::from(short), taken)
             };
@@ -156,10 +146,13 @@ impl Table {
 
     /// The width of each column; `None` for one that goes.
     fn widths(&self, limit: Option<usize>) -> Vec<Option<usize>> {
+        let widest: Vec<Vec<usize>> = self.rows.iter().map(Rows::widest).collect();
         let natural = |(index, column): (usize, &Column)| {
             let head = if self.has_head { column.head.width() } else { 0 };
-            let cells = self.rows.iter().filter_map(|row| row.get(index));
-            cells.map(|cell| cell.width).fold(head, usize::max)
+            widest
+                .iter()
+                .filter_map(|widest| widest.get(index))
+                .fold(head, |most, width| most.max(*width))
         };
         let full: Vec<usize> = self.columns.iter().enumerate().map(natural).collect();
         let mut widths: Vec<Option<usize>> = full.iter().copied().map(Some).collect();
@@ -298,6 +291,21 @@ mod tests {
         );
         let narrow = printed(&table(), Some(5), false);
         assert!(narrow.contains("\u{2026}q7RkT3vN   0.92\n"), "what must stay stays: {narrow}");
+    }
+
+    #[test]
+    fn rows_of_several_threads_come_in_order() {
+        let items: Vec<usize> = (0..10_000).collect();
+        let cells = |item: &usize| vec![Cell::from(item.to_string()), Cell::from("\u{4e16}")];
+        let columns = [Column::new("A").right(), Column::new("B")];
+        let mut at_once = Table::new(&columns);
+        at_once.rows(&items, cells);
+        let mut one_by_one = Table::new(&columns);
+        items.iter().for_each(|item| one_by_one.row(cells(item)));
+        let text = printed(&at_once, None, false);
+        assert_eq!(text, printed(&one_by_one, None, false));
+        assert_eq!(text.lines().count(), 10_001);
+        assert!(text.ends_with("9999  \u{4e16}\n"), "{:?}", text.lines().last());
     }
 
     #[test]
