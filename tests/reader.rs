@@ -146,6 +146,27 @@ fn the_log_is_complete_from_either_end_and_says_where_each_record_stands() {
 }
 
 #[test]
+fn a_log_of_some_changes_is_the_log_without_the_others() {
+    let known = known(true);
+    let reader = reader(&known.disk);
+    let is_wanted = |change: &Change| change.at().is_none();
+    let wanted = |record: &LogRecord| record.changes.iter().any(is_wanted);
+    let filtered: Vec<LogRecord> =
+        reader.log(lsn(7)..).unwrap().map(Result::unwrap).filter(wanted).collect();
+    assert!(!filtered.is_empty() && filtered.len() < 9, "{:?}", lsns(&filtered));
+    let only = || reader.log(lsn(7)..).unwrap().only(is_wanted);
+    assert_eq!(only().map(Result::unwrap).collect::<Vec<_>>(), filtered, "with the same times");
+    let mut backward: Vec<LogRecord> = only().rev().map(Result::unwrap).collect();
+    backward.reverse();
+    assert_eq!(backward, filtered);
+    let path = made::segments(&known.disk).into_iter().nth(1).unwrap();
+    let bytes = known.disk.read(&path).unwrap();
+    let frame = frames(&bytes).into_iter().find(|frame| frame.lsn == 10).unwrap();
+    known.disk.flip_bit(&path, (frame.start as u64 + 25) * 8).unwrap();
+    assert_eq!(story(reader.log(..).unwrap().only(|_| false)), ["corrupt"], "errors stay");
+}
+
+#[test]
 fn a_record_that_cannot_be_read_is_an_error_in_its_place() {
     let known = known(true);
     let path = made::segments(&known.disk).into_iter().nth(1).unwrap();

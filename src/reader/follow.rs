@@ -161,9 +161,8 @@ impl Follow {
                     return self.judge_hole(position, record.lsn, seals);
                 }
                 if record.lsn == self.next {
-                    let found =
-                        entry(&position.segment, &mut position.times, &record, position.offset);
-                    self.waiting.push_back(found);
+                    let (segment, times) = (&position.segment, &mut position.times);
+                    self.waiting.extend(entry(segment, times, &record, position.offset, None));
                     self.next = record.lsn.next();
                 }
                 position.offset = position.offset.saturating_add(record.bytes() as u64);

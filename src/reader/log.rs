@@ -11,7 +11,7 @@ use std::{
 use super::{
     follow::Follow,
     index::{Index, SegmentRef},
-    segment::{Entry, LogRecord, Source},
+    segment::{Entry, LogRecord, Source, Wanted},
 };
 use crate::{
     Error, ErrorKind, Lsn,
@@ -20,6 +20,7 @@ use crate::{
         publish::Places,
         read::{Check, SNAPSHOT_BYTES_MAX, check},
     },
+    state::Change,
     vfs::{OsVfs, Vfs, read_file},
 };
 
@@ -104,7 +105,7 @@ impl Journal {
             .collect();
         let source = self.source.clone();
         let (front, back) = (VecDeque::new(), VecDeque::new());
-        Ok(Log { source, index, range, segments, front, back })
+        Ok(Log { source, index, range, wanted: None, segments, front, back })
     }
 
     /// Follows the journal from another process: every record after `lsn`, as it is written.
@@ -166,6 +167,7 @@ pub struct Log {
     source: Source,
     index: Index,
     range: RangeInclusive<Lsn>,
+    wanted: Option<Wanted>,
     /// Segments that neither end has read yet.
     segments: VecDeque<SegmentRef>,
     front: VecDeque<Entry>,
@@ -173,8 +175,35 @@ pub struct Log {
 }
 
 impl Log {
+    /// Leaves out the records without a change that is `wanted`, before they take memory: a few in
+    /// a large journal are found sooner than by filtering the iterator. A record stays whole; large
+    /// updates and errors stay too.
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), peer_journal::Error> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("p2p-state.json");
+    /// # let store = peer_journal::P2PStatePersistence::open(&path)?;
+    /// # store.append(peer_journal::Change::BootstrapAdded { node: "/ip4/192.0.2.1/tcp/1".into() })?;
+    /// # store.dht_put("key", b"value")?.wait()?;
+    /// use peer_journal::{Change, Journal};
+    ///
+    /// let log = Journal::open(&path)?.log(..)?;
+    /// let puts = log.only(|change| matches!(change, Change::DhtPut { .. }));
+    /// assert_eq!(puts.count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn only(mut self, wanted: impl Fn(&Change) -> bool + Send + Sync + 'static) -> Self {
+        self.wanted = Some(Arc::new(wanted));
+        self
+    }
+
     fn read(&self, segment: &SegmentRef) -> VecDeque<Entry> {
-        let entries = self.source.entries(&self.index, segment, &self.range);
+        let entries =
+            self.source.wanted_entries(&self.index, segment, &self.range, self.wanted.as_ref());
         entries.unwrap_or_else(|error| [Err(error)].into())
     }
 }

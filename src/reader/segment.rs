@@ -93,6 +93,17 @@ impl Source {
         segment: &SegmentRef,
         range: &RangeInclusive<Lsn>,
     ) -> Result<VecDeque<Entry>, Error> {
+        self.wanted_entries(index, segment, range, None)
+    }
+
+    /// As [`entries`](Self::entries), without the records of which no change is wanted.
+    pub(super) fn wanted_entries(
+        &self,
+        index: &Index,
+        segment: &SegmentRef,
+        range: &RangeInclusive<Lsn>,
+        wanted: Option<&Wanted>,
+    ) -> Result<VecDeque<Entry>, Error> {
         let Some(loaded) = self.load(segment, index.store_id)? else {
             let gone = Error::new(
                 ErrorKind::Compacted,
@@ -109,7 +120,8 @@ impl Source {
             segment.until = next.created();
         }
         let segment = &segment;
-        let mut reading = Reading { source: self, index, segment, range, out: VecDeque::new() };
+        let mut reading =
+            Reading { source: self, index, segment, range, wanted, out: VecDeque::new() };
         reading.read(&loaded);
         Ok(reading.out)
     }
@@ -165,13 +177,40 @@ impl Times {
     }
 }
 
-/// A record of the journal as one of the log.
+/// Which changes somebody wants to see.
+pub(super) type Wanted = Arc<dyn Fn(&Change) -> bool + Send + Sync>;
+
+/// A record of the journal as one of the log; `None` if none of its changes is wanted.
 pub(super) fn entry(
     segment: &SegmentRef,
     times: &mut Times,
     record: &Record<'_>,
     offset: u64,
-) -> Entry {
+    wanted: Option<&Wanted>,
+) -> Option<Entry> {
+    let changes = match changes(segment, record) {
+        Ok(changes) => changes,
+        Err(error) => return Some(Err(error)),
+    };
+    // What is left out has its time too, and that counts for what follows.
+    let (at, at_is_exact) = times.tell(&changes);
+    let is_wanted = wanted.is_none_or(|wanted| changes.iter().any(|change| wanted(change)));
+    is_wanted.then(|| {
+        Ok(LogRecord {
+            lsn: record.lsn,
+            changes,
+            at,
+            at_is_exact,
+            is_large_update: false,
+            segment: segment.name.segment,
+            file: Arc::clone(&segment.path),
+            offset,
+            bytes: record.bytes() as u64,
+        })
+    })
+}
+
+fn changes(segment: &SegmentRef, record: &Record<'_>) -> Result<Vec<Change>, Error> {
     let mut changes = Vec::with_capacity(1);
     let newer = |what: String| {
         Error::new(ErrorKind::NewerVersion, what)
@@ -184,18 +223,7 @@ pub(super) fn entry(
     for change in state::decode(record.payload) {
         changes.push(change.map_err(|error| newer(format!("record lsn={}: {error}", record.lsn)))?);
     }
-    let (at, at_is_exact) = times.tell(&changes);
-    Ok(LogRecord {
-        lsn: record.lsn,
-        changes,
-        at,
-        at_is_exact,
-        is_large_update: false,
-        segment: segment.name.segment,
-        file: Arc::clone(&segment.path),
-        offset,
-        bytes: record.bytes() as u64,
-    })
+    Ok(changes)
 }
 
 struct Reading<'a> {
@@ -203,6 +231,7 @@ struct Reading<'a> {
     index: &'a Index,
     segment: &'a SegmentRef,
     range: &'a RangeInclusive<Lsn>,
+    wanted: Option<&'a Wanted>,
     out: VecDeque<Entry>,
 }
 
@@ -221,10 +250,10 @@ impl Reading<'_> {
                     break;
                 }
                 // Before the range too: its times count for what follows.
-                let found = entry(self.segment, &mut times, &record, offset);
+                let found = entry(self.segment, &mut times, &record, offset, self.wanted);
                 offset = offset.saturating_add(record.bytes() as u64);
                 if self.range.contains(&record.lsn) {
-                    self.out.push_back(found);
+                    self.out.extend(found);
                 }
             }
             expected = run.last.next();

@@ -91,6 +91,7 @@ struct Line {
 }
 
 /// What to show, with times and peers looked up.
+#[derive(Clone)]
 struct Filter {
     since: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
@@ -182,7 +183,7 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
     Ok(if sieve.has_holes { Exit::Finding } else { Exit::Done })
 }
 
-/// Prints what is there; the number of the last record, printed or not.
+/// Prints what is there; the number of the last record if somebody follows, printed or not.
 fn shown(
     args: &Args,
     journal: &Journal,
@@ -191,7 +192,11 @@ fn shown(
     style: Style,
     console: &mut Console,
 ) -> Result<Lsn, Failure> {
-    let log = journal.log(from..)?;
+    let mut log = journal.log(from..)?;
+    if !args.follow {
+        let filter = sieve.filter.clone();
+        log = log.only(move |change| filter.is_wanted(change));
+    }
     let mut last = from.previous();
     let mut seen = |entry: &Result<LogRecord, Error>| {
         if let Ok(record) = entry {

@@ -230,14 +230,11 @@ fn entries(peer: &PeerKey, from: Lsn, reader: &Reader) -> Result<Vec<Entry>, Tro
 
 /// What cannot be read is told later, in its place.
 fn may_touch(peer: &PeerKey, log: Log) -> Result<Vec<Entry>, Error> {
-    let touches =
-        |change: &Change| matches!(change, Change::Expired { .. }) || change.peer() == Some(peer);
-    let is_wanted = |entry: &Entry| {
-        entry
-            .as_ref()
-            .map_or(true, |record| record.is_large_update || record.changes.iter().any(touches))
+    let peer = peer.clone();
+    let touches = move |change: &Change| {
+        matches!(change, Change::Expired { .. }) || change.peer() == Some(&peer)
     };
-    Ok(log.filter(is_wanted).collect())
+    Ok(log.only(touches).collect())
 }
 
 /// The peer that a query means: one that is known now or at the start, or that the journal names.
