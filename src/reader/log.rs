@@ -185,8 +185,8 @@ impl Log {
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let path = dir.path().join("p2p-state.json");
     /// # let store = peer_journal::P2PStatePersistence::open(&path)?;
-    /// # store.append(peer_journal::Change::BootstrapAdded { node: "/ip4/192.0.2.1/tcp/1".into() })?;
-    /// # store.dht_put("key", b"value")?.wait()?;
+    /// # store.dht_put("key", b"value")?;
+    /// # store.dht_remove("key")?.wait()?;
     /// use peer_journal::{Change, Journal};
     ///
     /// let log = Journal::open(&path)?.log(..)?;

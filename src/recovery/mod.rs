@@ -9,6 +9,8 @@
 //! altered yet. Recovery may crash at any point: quarantine copies come before cuts, cuts before
 //! the new segment, and each step finds its own work done.
 
+mod block;
+mod crew;
 pub(crate) mod inventory;
 pub(crate) mod plan;
 pub(crate) mod repair;

@@ -1,6 +1,11 @@
 //! Records that count, in order, into the state.
 
+#[cfg(test)]
+mod tests;
+
 use super::{
+    block::{Block, Refused},
+    crew::Crew,
     inventory::{Inventory, read_segment},
     plan::Plan,
 };
@@ -8,12 +13,13 @@ use crate::{
     Error, ErrorKind, Lsn,
     journal::{format::Seed, scan::records},
     snapshot::read::Skipped,
-    state::{self, Change, DecodeError, State},
+    state::{DecodeError, Headroom, Shares, State},
     vfs::Vfs,
 };
 
-/// Changes that are decoded before the first of them is applied.
-const AHEAD: usize = 16;
+/// Changes in a block: the smaller, the better it stays in the cache; the larger, the fewer are the
+/// hand-overs between threads. Shorter journals are replayed by one thread.
+const BLOCK: usize = 4096;
 
 /// Applies every piece of the plan and returns the number of records. A record that a limit keeps
 /// out is counted, not an error.
@@ -25,7 +31,7 @@ pub(super) fn replay(
     skipped: &mut Skipped,
 ) -> Result<u64, Error> {
     let mut loaded: Option<(usize, Vec<u8>, Option<Seed>)> = None;
-    let mut ahead = Ahead { state, skipped, replayed: 0, changes: Vec::new(), ends: Vec::new() };
+    let mut stream = Stream::into(state, Size::of_machine());
     for piece in &plan.pieces {
         let Some(segment) = inventory.segments.get_mut(piece.segment) else { continue };
         let kept = segment.take_bytes();
@@ -46,7 +52,7 @@ pub(super) fn replay(
             if record.lsn < piece.range.first || record.lsn > piece.range.last {
                 continue;
             }
-            ahead.add(record.lsn, record.payload).map_err(|error| {
+            stream.add(record.lsn, record.payload).map_err(|error| {
                 let what = format!("record lsn={} is of a newer version: {error}", record.lsn);
                 Error::new(ErrorKind::NewerVersion, what)
                     .at(&segment.path)
@@ -55,43 +61,86 @@ pub(super) fn replay(
         }
         loaded = Some((piece.segment, bytes, seed));
     }
-    ahead.apply();
-    Ok(ahead.replayed)
+    let (replayed, refused) = stream.finish();
+    skipped.add_records(refused.count, refused.first);
+    Ok(replayed)
 }
 
-/// Records that are decoded and not applied yet.
-struct Ahead<'a> {
+/// Records on their way into the state.
+pub(super) struct Stream<'a> {
     state: &'a mut State,
-    skipped: &'a mut Skipped,
+    block: Block,
     replayed: u64,
-    changes: Vec<Change>,
-    /// Each record's number, and how many changes there are up to its end.
-    ends: Vec<(Lsn, usize)>,
+    refused: Refused,
+    size: Size,
+    crew: Option<Crew>,
 }
 
-impl Ahead<'_> {
-    fn add(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), DecodeError> {
-        for change in state::decode(payload) {
-            self.changes.push(change?);
-        }
-        self.ends.push((lsn, self.changes.len()));
-        if self.changes.len() >= AHEAD {
+/// How records are applied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// Changes that are decoded before the first of them is applied.
+    pub(super) block: usize,
+    /// Threads that apply blocks; one or none for the caller's alone.
+    pub(super) threads: usize,
+}
+
+impl Size {
+    fn of_machine() -> Self {
+        Self { block: BLOCK, threads: Crew::size() }
+    }
+}
+
+impl<'a> Stream<'a> {
+    pub(super) fn into(state: &'a mut State, size: Size) -> Self {
+        let (block, refused) = (Block::default(), Refused::default());
+        Self { state, block, replayed: 0, refused, size, crew: None }
+    }
+
+    pub(super) fn add(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), DecodeError> {
+        self.block.add(lsn, payload)?;
+        self.replayed = self.replayed.saturating_add(1);
+        if self.block.changes.len() >= self.size.block {
             self.apply();
         }
         Ok(())
     }
 
+    /// Applies a full block: beside the next one if its records can be shared out.
     fn apply(&mut self) {
-        self.state.fetch(&self.changes);
-        let mut start = 0;
-        for (lsn, end) in self.ends.drain(..) {
-            let changes = self.changes.get(start..end).unwrap_or_default();
-            if let Err(error) = self.state.apply_all(changes) {
-                self.skipped.add(format_args!("lsn {lsn}: {error}"));
-            }
-            self.replayed = self.replayed.saturating_add(1);
-            start = end;
+        let block = std::mem::take(&mut self.block);
+        let shares = if self.size.threads < 2 { None } else { self.share(&block) };
+        match shares.zip(self.crew.as_ref()) {
+            Some((shares, crew)) => crew.apply(block, shares, self.state, &mut self.refused),
+            None => block.apply(self.state, &mut self.refused),
         }
-        self.changes.clear();
+    }
+
+    /// Shares out a block's records. There is a crew for them then, if there are threads; where
+    /// they have to be applied one after the other, there is none.
+    fn share(&mut self, block: &Block) -> Option<Shares> {
+        if let Some(crew) = &mut self.crew {
+            if let Some(shares) = crew.share(block) {
+                return Some(shares);
+            }
+            self.dismiss();
+        }
+        let mut headroom = Headroom::of(self.state);
+        let shares = block.share(&mut headroom)?;
+        self.crew = Crew::hire(self.size.threads, headroom, self.state);
+        Some(shares)
+    }
+
+    fn dismiss(&mut self) {
+        if let Some(crew) = self.crew.take() {
+            crew.dismiss(self.state, &mut self.refused);
+        }
+    }
+
+    /// Applies what is left; the number of records, and those that were refused.
+    pub(super) fn finish(mut self) -> (u64, Refused) {
+        self.dismiss();
+        self.block.apply(self.state, &mut self.refused);
+        (self.replayed, self.refused)
     }
 }

@@ -45,6 +45,13 @@ impl Skipped {
         self.count = self.count.saturating_add(1);
         self.first.get_or_insert_with(|| reason.to_string());
     }
+
+    /// So many records, of which this is the first.
+    pub(crate) fn add_records(&mut self, count: u64, first: Option<(Lsn, String)>) {
+        let Some((lsn, reason)) = first else { return };
+        self.add(format_args!("lsn {lsn}: {reason}"));
+        self.count = self.count.saturating_add(count.saturating_sub(1));
+    }
 }
 
 /// What the bytes of a snapshot file turn out to be.

@@ -1,8 +1,9 @@
 //! Several changes that stand or fall together, and many that come one after the other.
 
-use std::hint::black_box;
-
-use super::{Address, Change, Effect, PeerKey, State, check, table::FETCHED_MAX};
+use super::{
+    Address, Change, Effect, Limits, PeerEntry, PeerKey, State, check, shares::Headroom,
+    table::FETCHED_MAX,
+};
 use crate::Error;
 
 impl State {
@@ -37,43 +38,8 @@ impl State {
     /// True if no limit can refuse any of the changes, whatever the others do: told from sums that
     /// they cannot exceed, so that nothing has to be copied for the case that one fails.
     pub(super) fn is_sure_of(&self, changes: &[Change]) -> bool {
-        let limits = &self.limits;
-        let counts = [
-            (self.peers.len(), limits.peers),
-            (self.dht.len(), limits.dht_entries),
-            (self.packages.len(), limits.packages),
-            (self.bans.len(), limits.bans),
-        ];
-        let most_addresses: usize = changes.iter().map(|change| added(change).len()).sum();
-        let mut value_bytes = self.value_bytes;
-        let mut has_room_for = |value: &[u8]| {
-            let len = u64::try_from(value.len()).unwrap_or(u64::MAX);
-            value_bytes = value_bytes.saturating_add(len);
-            value_bytes <= limits.value_bytes
-        };
-        counts.iter().all(|(count, most)| count.saturating_add(changes.len()) <= *most)
-            && changes.iter().all(|change| {
-                check::fields(change).is_ok()
-                    && match change {
-                        Change::PeerSet { peer, .. }
-                        | Change::AddressesReplaced { peer, .. }
-                        | Change::PeerSeen { peer, .. }
-                        | Change::AddressesAdded { peer, .. } => {
-                            added(change).is_empty()
-                                || self.addresses_of(peer) + most_addresses
-                                    <= limits.addresses_per_peer
-                        }
-                        Change::DhtPut { value, .. } => has_room_for(value),
-                        Change::PackageCached { data, .. } => has_room_for(data),
-                        Change::BootstrapAdded { .. } | Change::BootstrapReplaced { .. } => false,
-                        _ => true,
-                    }
-            })
-    }
-
-    fn addresses_of(&self, peer: &PeerKey) -> usize {
-        let seen = self.peers.get(peer).and_then(|entry| entry.seen.as_ref());
-        seen.map_or(0, |seen| seen.addresses.len())
+        let addresses_of = |peer: &PeerKey| self.peer(peer).map_or(0, addresses_in);
+        Headroom::of(self).take(changes) && fit(changes, &self.limits, addresses_of)
     }
 
     /// Looks at the peers of changes that are about to be applied, the first few of them. It
@@ -82,17 +48,32 @@ impl State {
         if changes.len() < 2 {
             return;
         }
-        let known = self.peers.fetch(changes.iter().filter_map(Change::peer), |entry| {
-            let seen = entry.seen.as_ref();
-            let is_somewhere = seen.is_some_and(|seen| !seen.addresses.is_empty());
-            entry.reputation.is_some() && is_somewhere
-        });
-        black_box(known);
+        self.peers.fetch(changes);
     }
 }
 
+/// True if each field is within its limit, and no peer can get more addresses than it may have, for
+/// any order of the changes.
+pub(super) fn fit(
+    changes: &[Change],
+    limits: &Limits,
+    addresses_of: impl Fn(&PeerKey) -> usize,
+) -> bool {
+    let most: usize = changes.iter().map(|change| added(change).len()).sum();
+    changes.iter().all(|change| {
+        let has_room = |peer| addresses_of(peer).saturating_add(most) <= limits.addresses_per_peer;
+        check::fields(change).is_ok()
+            && (added(change).is_empty() || change.peer().is_none_or(has_room))
+    })
+}
+
+/// Addresses of a peer.
+pub(super) fn addresses_in(entry: &PeerEntry) -> usize {
+    entry.seen.as_ref().map_or(0, |seen| seen.addresses.len())
+}
+
 /// The addresses that a change may give to its peer.
-fn added(change: &Change) -> &[Address] {
+pub(super) fn added(change: &Change) -> &[Address] {
     match change {
         Change::PeerSeen { addresses, .. }
         | Change::AddressesAdded { addresses, .. }

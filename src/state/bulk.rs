@@ -1,21 +1,19 @@
 //! Many peers at once: the state that applying them one after the other gives, without a look-up
 //! for each.
 
-use super::{PeerEntry, PeerKey, Reputation, State, check, limits::Limits, table::Table};
+use super::{PeerEntry, PeerKey, Reputation, State, check, limits::Limits, peers::Peers};
 
 /// Peers that are to become a state. Each comes once, and none has a profile.
 #[derive(Debug)]
 pub(crate) struct PeerRows {
     limits: Limits,
     rows: Vec<(PeerKey, PeerEntry)>,
-    seen: usize,
-    reputations: usize,
 }
 
 impl PeerRows {
     pub(crate) fn with_room(limits: Limits, peers: usize) -> Self {
         let rows = Vec::with_capacity(peers.min(limits.peers));
-        Self { limits, rows, seen: 0, reputations: 0 }
+        Self { limits, rows }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -30,8 +28,6 @@ impl PeerRows {
         if is_full || addresses > self.limits.addresses_per_peer {
             return None;
         }
-        self.seen += usize::from(entry.seen.is_some());
-        self.reputations += usize::from(entry.reputation.is_some());
         self.rows.push((peer, entry));
         Some(())
     }
@@ -45,12 +41,10 @@ impl PeerRows {
             return None;
         }
         entry.reputation = Some(reputation);
-        self.reputations += 1;
         Some(())
     }
 
     pub(crate) fn into_state(self) -> State {
-        let Self { limits, rows, seen, reputations } = self;
-        State { limits, peers: Table::of(rows), seen, reputations, ..State::default() }
+        State { limits: self.limits, peers: Peers::of(self.rows), ..State::default() }
     }
 }

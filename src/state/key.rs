@@ -85,6 +85,16 @@ impl PeerKey {
         }
     }
 
+    /// The last byte of the id, or of the text; zero if that is empty.
+    pub(super) fn last_byte(&self) -> u8 {
+        let last = match &self.0 {
+            Repr::Ed25519(bytes) | Repr::Sha256(bytes) => bytes.last(),
+            Repr::Other(bytes) => bytes.last(),
+            Repr::Text(text) => text.as_bytes().last(),
+        };
+        last.copied().unwrap_or_default()
+    }
+
     /// The variant of the record form and the bytes, if the key is of one of the two usual kinds.
     pub(super) const fn usual(&self) -> Option<(u8, &[u8; 32])> {
         match &self.0 {

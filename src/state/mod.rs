@@ -19,13 +19,15 @@ mod key;
 mod leaf;
 pub mod limits;
 mod packer;
+mod peers;
 mod plain;
 mod quick;
 mod redact;
 mod rows;
+mod shares;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 mod time;
 mod undo;
@@ -63,7 +65,14 @@ pub use undo::{RowKey, Undo};
 
 pub(crate) use redact::Redactor;
 
+pub(crate) use peers::{PARTS, PeersPart};
+
+pub(crate) use shares::{Headroom, Shares};
+
+use peers::Peers;
 use table::Table;
+
+pub(crate) use table::FETCHED_MAX;
 
 /// Everything a node remembers, in memory.
 ///
@@ -72,15 +81,11 @@ use table::Table;
 #[derive(Clone, Default)]
 pub struct State {
     limits: Limits,
-    peers: Table<PeerKey, PeerEntry>,
+    peers: Peers,
     dht: Table<Box<str>, DhtEntry>,
     packages: Table<Box<str>, CacheEntry>,
     bans: Table<PeerKey, Ban>,
     bootstrap: Arc<Vec<Box<str>>>,
-    /// Entries of `peers` that have each part.
-    seen: usize,
-    reputations: usize,
-    profiles: usize,
     value_bytes: u64,
 }
 
@@ -144,14 +149,15 @@ impl State {
     /// How many rows of each kind there are; takes no time to tell.
     #[must_use]
     pub fn counts(&self) -> Counts {
+        let (peers, reputation, profiles) = self.peers.counts();
         Counts {
-            peers: self.seen,
-            reputation: self.reputations,
+            peers,
+            reputation,
             dht_entries: self.dht.len(),
             packages: self.packages.len(),
             bootstrap_nodes: self.bootstrap.len(),
             bans: self.bans.len(),
-            profiles: self.profiles,
+            profiles,
         }
     }
 
@@ -217,4 +223,8 @@ pub enum Effect {
 
 fn is_expired(entry: &CacheEntry, now: Time) -> bool {
     entry.cached_at.is_older_than(limits::PACKAGE_SECONDS_MAX, now)
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }

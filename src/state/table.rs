@@ -27,7 +27,7 @@ const GROUP: usize = 256;
 const LOAD: usize = 8;
 
 /// Keys that are fetched at once; more would push each other out of the fastest memory.
-pub(super) const FETCHED_MAX: usize = 16;
+pub(crate) const FETCHED_MAX: usize = 16;
 
 /// Not a vector: that would be one more place in memory to wait for.
 type Page<K, V> = Arc<[Leaf<K, V>; PAGE]>;
@@ -49,7 +49,7 @@ impl<T: ?Sized> Shared for Arc<T> {
 }
 
 /// A key, and the leaf where its row may be.
-type Wanted<'q, 't, Q, K, V> = (&'q Q, &'t Leaf<K, V>, Tag);
+pub(super) type Wanted<'t, Q, K, V> = (&'t Q, &'t Leaf<K, V>, Tag);
 
 /// The copy-on-write hash table. Rows come out in no particular order.
 #[derive(Clone)]
@@ -149,28 +149,16 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
         Some(Slot { leaf: index, row })
     }
 
-    /// Looks at the rows of keys that are about to be found and tells how many `look` says yes to.
-    /// One step for all keys before the next step: memory fetches what a step needs for all of them
-    /// at once, while [`find`](Self::find) has to wait at each step of each key.
-    pub(crate) fn fetch<'a, Q: ?Sized + Eq + Hash + 'a>(
-        &self,
-        keys: impl Iterator<Item = &'a Q>,
-        look: impl Fn(&V) -> bool,
-    ) -> usize
+    /// A key for [`fetch`].
+    pub(super) fn wanted<'t, Q: ?Sized + Eq + Hash>(
+        &'t self,
+        key: &'t Q,
+    ) -> Option<Wanted<'t, Q, K, V>>
     where
         K: Borrow<Q>,
     {
-        let mut rows: [Option<Wanted<'_, '_, Q, K, V>>; FETCHED_MAX] = [None; FETCHED_MAX];
-        for (row, key) in rows.iter_mut().zip(keys) {
-            let hash = self.hash(key);
-            *row = self.leaf(self.leaf_of(hash)).map(|leaf| (key, leaf, tag(hash)));
-        }
-        black_box(rows.iter().flatten().filter(|(_, leaf, tag)| leaf.tagged(*tag) == 0).count());
-        let values = rows.map(|row| {
-            let (key, leaf, tag) = row?;
-            leaf.get(leaf.find(tag, |known| known.borrow() == key)?)
-        });
-        values.iter().flatten().filter(|value| look(value)).count()
+        let hash = self.hash(key);
+        self.leaf(self.leaf_of(hash)).map(|leaf| (key, leaf, tag(hash)))
     }
 
     /// The value of a key.
@@ -349,6 +337,25 @@ fn own<T: Shared, N: Clone + AsRef<[T]>>(node: &mut Arc<N>) -> &mut N {
 /// them at once, while raising them one after the other waits for each.
 pub(super) fn fetch_counts<'a, T: Shared + 'a>(nodes: impl Iterator<Item = &'a T>) {
     black_box(nodes.map(Shared::holders).fold(0, usize::wrapping_add));
+}
+
+/// Looks at the rows of keys that are about to be found, of one table or of several, and tells how
+/// many `look` says yes to. One step for all keys before the next step: memory fetches what a step
+/// needs for all of them at once, while [`find`](Table::find) has to wait at each step of each key.
+pub(super) fn fetch<'t, Q: ?Sized + Eq + 't, K: Borrow<Q> + 't, V: 't>(
+    wanted: impl Iterator<Item = Option<Wanted<'t, Q, K, V>>>,
+    look: impl Fn(&V) -> bool,
+) -> usize {
+    let mut rows: [Option<Wanted<'t, Q, K, V>>; FETCHED_MAX] = [None; FETCHED_MAX];
+    for (row, wanted) in rows.iter_mut().zip(wanted) {
+        *row = wanted;
+    }
+    black_box(rows.iter().flatten().filter(|(_, leaf, tag)| leaf.tagged(*tag) == 0).count());
+    let values = rows.map(|row| {
+        let (key, leaf, tag) = row?;
+        leaf.get(leaf.find(tag, |known| known.borrow() == key)?)
+    });
+    values.iter().flatten().filter(|value| look(value)).count()
 }
 
 fn pair<K, V>((key, value): &(K, V)) -> (&K, &V) {

@@ -4,7 +4,7 @@ mod apply;
 mod change;
 mod diff;
 mod limits;
-mod random;
+pub(crate) mod random;
 mod redact;
 mod table;
 mod text;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Everything in a state, in an order of its own.
-fn content(state: &State) -> String {
+pub(crate) fn content(state: &State) -> String {
     let mut peers: Vec<_> = state.peers().map(|row| format!("{row:?}")).collect();
     let mut dht: Vec<_> = state.dht_entries().map(|row| format!("{row:?}")).collect();
     let mut packages: Vec<_> = state.packages().map(|row| format!("{row:?}")).collect();
@@ -29,9 +29,9 @@ fn check_counters(state: &State) {
 }
 
 prop_compose! {
-    pub(super) fn change()(
+    pub(crate) fn change()(
         kind in 0..26_u8,
-        who in 0..3_u8,
+        who in 0..6_u8,
         ms in prop_oneof![0..3_i64, 300_000..300_004_i64],
         n in 0..3_u8,
         texts in prop::collection::vec("[a-c]", 0..4),

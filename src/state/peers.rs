@@ -1,0 +1,170 @@
+//! The peers of a state, in parts that may be changed side by side: a peer's part is told by its
+//! id, and no change of a peer looks into another part.
+
+mod edit;
+
+use std::hint::black_box;
+
+use super::{
+    Change, Effect, Limits, PeerEntry, PeerKey,
+    batch::{addresses_in, fit},
+    check,
+    table::{FETCHED_MAX, Table, Wanted, fetch},
+};
+use crate::Error;
+
+/// Parts of the peers: as many processors can share the replay of a journal.
+pub(crate) const PARTS: usize = 4;
+
+/// All peers.
+#[derive(Clone, Default)]
+pub(super) struct Peers {
+    parts: [PeersPart; PARTS],
+}
+
+impl Peers {
+    /// The peers of these rows, whose ids are distinct.
+    pub(super) fn of(rows: Vec<(PeerKey, PeerEntry)>) -> Self {
+        let most = rows.len().div_ceil(PARTS);
+        let mut parts: [_; PARTS] = std::array::from_fn(|_| Vec::with_capacity(most + most / 16));
+        for (peer, entry) in rows {
+            if let Some(part) = parts.get_mut(part_of(&peer)) {
+                part.push((peer, entry));
+            }
+        }
+        Self { parts: parts.map(PeersPart::of) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.rows.len()).sum()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&PeerKey, &PeerEntry)> {
+        self.parts.iter().flat_map(|part| part.rows.iter())
+    }
+
+    pub(super) fn get(&self, peer: &PeerKey) -> Option<&PeerEntry> {
+        self.parts.get(part_of(peer))?.rows.get(peer)
+    }
+
+    /// Peers that have a row, a reputation, a profile.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        self.parts.iter().fold((0, 0, 0), |(seen, reputations, profiles), part| {
+            (seen + part.seen, reputations + part.reputations, profiles + part.profiles)
+        })
+    }
+
+    /// Applies a change of this peer; any other changes nothing.
+    pub(super) fn apply(
+        &mut self,
+        peer: &PeerKey,
+        change: &Change,
+        limits: &Limits,
+    ) -> Result<Effect, Error> {
+        let all = self.len();
+        let Some(part) = self.parts.get_mut(part_of(peer)) else { return Ok(Effect::Unchanged) };
+        let others = all - part.rows.len();
+        part.apply(change, Room { limits, others })
+    }
+
+    /// Looks at the peers of changes that are about to be applied; see [`fetch`].
+    pub(super) fn fetch(&self, changes: &[Change]) {
+        let peers = changes.iter().filter_map(Change::peer);
+        fetch_all(peers.map(|peer| self.parts.get(part_of(peer))?.rows.wanted(peer)));
+    }
+
+    /// Gives the parts away; none are left.
+    pub(super) fn take(&mut self) -> [PeersPart; PARTS] {
+        std::mem::take(&mut self.parts)
+    }
+
+    /// Takes the parts back.
+    pub(super) fn put(&mut self, parts: [PeersPart; PARTS]) {
+        self.parts = parts;
+    }
+}
+
+/// Which part a peer is in. Ids are chosen by strangers: whoever makes many for one part only takes
+/// from us what several processors would have gained.
+pub(super) fn part_of(peer: &PeerKey) -> usize {
+    usize::from(peer.last_byte()) % PARTS
+}
+
+/// A part of the peers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PeersPart {
+    rows: Table<PeerKey, PeerEntry>,
+    /// Entries that have each part of one.
+    seen: usize,
+    reputations: usize,
+    profiles: usize,
+}
+
+/// What limits a part.
+#[derive(Clone, Copy)]
+struct Room<'a> {
+    limits: &'a Limits,
+    /// Peers in other parts.
+    others: usize,
+}
+
+impl PeersPart {
+    fn of(rows: Vec<(PeerKey, PeerEntry)>) -> Self {
+        let count = |has: fn(&PeerEntry) -> bool| rows.iter().filter(|(_, row)| has(row)).count();
+        Self {
+            seen: count(|entry| entry.seen.is_some()),
+            reputations: count(|entry| entry.reputation.is_some()),
+            profiles: count(|entry| entry.profile.is_some()),
+            rows: Table::of(rows),
+        }
+    }
+
+    /// Applies records in order, each of changes of peers in this part, and each wholly or not at
+    /// all. The fields and the addresses of a peer are all that may be refused: somebody knows that
+    /// there is room for the rows.
+    pub(crate) fn apply_records<'a>(
+        &mut self,
+        records: impl Iterator<Item = &'a [Change]>,
+        limits: &Limits,
+        mut refused: impl FnMut(usize, Error),
+    ) {
+        let mut records = records.enumerate().peekable();
+        let mut ahead = Vec::with_capacity(FETCHED_MAX);
+        while records.peek().is_some() {
+            ahead.extend(records.by_ref().take(FETCHED_MAX));
+            fetch_all(ahead.iter().map(|(_, changes)| self.rows.wanted(changes.first()?.peer()?)));
+            for (number, changes) in ahead.drain(..) {
+                if let Err(error) = self.apply_all(changes, limits) {
+                    refused(number, error);
+                }
+            }
+        }
+    }
+
+    fn apply_all(&mut self, changes: &[Change], limits: &Limits) -> Result<(), Error> {
+        let addresses_of = |peer: &PeerKey| self.rows.get(peer).map_or(0, addresses_in);
+        if changes.len() == 1 || fit(changes, limits, addresses_of) {
+            return self.apply_each(changes, limits);
+        }
+        let before = self.clone();
+        self.apply_each(changes, limits).inspect_err(|_| *self = before)
+    }
+
+    fn apply_each(&mut self, changes: &[Change], limits: &Limits) -> Result<(), Error> {
+        for change in changes {
+            check::fields(change)?;
+            self.apply(change, Room { limits, others: 0 })?;
+        }
+        Ok(())
+    }
+}
+
+/// An append asks for the row, for its reputation, and for its addresses.
+fn fetch_all<'t>(wanted: impl Iterator<Item = Option<Wanted<'t, PeerKey, PeerKey, PeerEntry>>>) {
+    let known = fetch(wanted, |entry| {
+        let seen = entry.seen.as_ref();
+        let is_somewhere = seen.is_some_and(|seen| !seen.addresses.is_empty());
+        entry.reputation.is_some() && is_somewhere
+    });
+    black_box(known);
+}
