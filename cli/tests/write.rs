@@ -263,6 +263,47 @@ fn a_damaged_reserve_is_renewed_by_repair() {
 }
 
 #[test]
+fn a_damaged_history_is_mended_by_repair_and_what_it_lost_is_told() {
+    let fixture = Fixture::empty();
+    let history = History { bytes_max: 50 << 20, age_max: Duration::from_secs(1_000_000) };
+    let builder = P2PStatePersistence::builder(&fixture.state_file);
+    let store = builder.keep_history(history).clock(now).open().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for number in 0..12 {
+        store.dht_put(&format!("key {number}"), b"value").unwrap();
+        if number % 3 == 2 {
+            runtime.block_on(store.compact()).unwrap();
+        }
+    }
+    drop(store);
+    let segment = common::segments(&fixture.journal().join("history")).remove(1);
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[96 + 30] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+
+    let verified = fixture.run(&["verify"]);
+    assert_eq!(verified.code, 1, "{}", verified.out);
+    assert!(verified.out.contains("mends the history"), "{}", verified.out);
+    let plan = fixture.run(&["repair"]);
+    assert_eq!((plan.code, plan.err.as_str()), (1, ""), "{}", plan.out);
+    for part in ["copy to quarantine", "rewrite", "broken record", "broken-record"] {
+        assert!(plan.out.contains(part), "{part}: {}", plan.out);
+    }
+    assert!(plan.out.contains("past      "), "{}", plan.out);
+    let mended = fixture.run(&["repair", "--apply"]);
+    assert_eq!(mended.code, 0, "{}{}", mended.out, mended.err);
+    assert!(mended.out.contains("kept in   "), "{}", mended.out);
+    let verified = fixture.run(&["verify"]);
+    assert_eq!(verified.code, 0, "{}", verified.out);
+    assert!(verified.out.contains("NOTE") && verified.out.contains("lsn 4"), "{}", verified.out);
+    let log = fixture.run(&["log"]);
+    assert_eq!(log.code, 1, "the log has a hole: {}", log.out);
+    assert!(log.err.contains("lsn 4"), "{}", log.err);
+    let again = fixture.run(&["repair", "--apply"]).ok();
+    assert!(again.contains("nothing is to be mended"), "{again}");
+}
+
+#[test]
 fn nothing_that_verifies_is_no_store_to_repair() {
     let fixture = Fixture::empty();
     fs::write(&fixture.state_file, "{ rubbish").unwrap();

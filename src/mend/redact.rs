@@ -11,10 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use super::rewrite::{Anew, Rewriter, What, is_temporary};
+use super::rewrite::{Anew, Rewriter, What, is_temporary, put};
 use crate::{
     Builder, Change, Error, ErrorKind, Lsn, OnDamage, Reader, StoreId, history,
-    recovery::repair::QUARANTINE,
+    recovery::quarantine::QUARANTINE,
     snapshot::{name::VERSION_1_NAME, publish::Places},
     state::{AddressList, Limits, PeerKey, Redactor, State},
     vfs::{EntryKind, Vfs},
@@ -263,7 +263,7 @@ impl Redaction {
                 None => None,
             };
             match anew {
-                Some(Anew::Segment(bytes)) => rewriter.put(&step.path, &bytes)?,
+                Some(Anew::Segment(bytes)) => put(rewriter.vfs, &step.path, &bytes)?,
                 Some(Anew::Snapshot(state, meta)) => {
                     rewriter.put_snapshot(&step.path, &state, &meta)?;
                 }

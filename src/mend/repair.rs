@@ -5,10 +5,14 @@ use std::{
     sync::Arc,
 };
 
+use super::past::{self, Past};
 use crate::{
     Builder, Error, FileKind, FileReport, OnDamage, P2PStatePersistence, Reader, RecoveryReport,
     Verdict,
-    recovery::steps::{RepairAction, RepairStep, steps},
+    recovery::{
+        report::Finding,
+        steps::{RepairAction, RepairStep, steps},
+    },
     snapshot::publish::Places,
     state::Limits,
     vfs::Vfs,
@@ -26,17 +30,18 @@ pub struct RepairPlan {
 }
 
 impl RepairPlan {
-    /// True if the files are damaged, be it only a reserve. What a crash leaves behind is mended
-    /// too, and is no damage.
+    /// True if files are damaged, be it only a reserve or one of the history. What a crash leaves
+    /// behind is mended too, and is no damage.
     #[must_use]
     pub fn is_needed(&self) -> bool {
-        let renews = |step: &RepairStep| step.action == RepairAction::Renew;
-        self.report.is_damaged() || self.steps.iter().any(renews)
+        use RepairAction::{MoveToQuarantine, Renew, Rewrite};
+        let cures = |step: &RepairStep| matches!(step.action, MoveToQuarantine | Renew | Rewrite);
+        self.report.is_damaged() || self.steps.iter().any(cures)
     }
 }
 
 /// Mends a store that nobody holds: as any opening with [`OnDamage::Salvage`] does, and beyond that
-/// the reserves, which no opening reads unless it must.
+/// what no opening reads unless it must: the reserves, and the history.
 ///
 /// # Example
 /// ```
@@ -85,7 +90,8 @@ impl Repair {
         let len = |path: &Path| self.vfs.metadata(path).map_or(0, |entry| entry.len);
         let mut steps = steps(reader.recovered(), len);
         let touched: Vec<PathBuf> = steps.iter().map(|step| step.path.clone()).collect();
-        for file in reader.files()?.iter().filter(|file| is_bad_reserve(file)) {
+        let files = reader.files()?;
+        for file in files.iter().filter(|file| is_bad_reserve(file)) {
             if !touched.contains(&file.path) {
                 steps.push(RepairStep {
                     action: RepairAction::Renew,
@@ -96,13 +102,15 @@ impl Repair {
                 });
             }
         }
+        steps.extend(past::steps(&files));
         Ok(RepairPlan { report: reader.report().clone(), steps })
     }
 
     /// Opens the store, and closes it again. What does not verify is in quarantine afterwards; the
     /// report says where, and which LSNs are lost. If anything was damaged, fresh snapshots take
     /// the place of all that is read, so that the damage is not read again; the second of them
-    /// takes an LSN, as a large update does.
+    /// takes an LSN, as a large update does. Then the history is mended, with all that went there
+    /// now.
     ///
     /// # Errors
     /// [`NoStore`](crate::ErrorKind::NoStore), [`Locked`](crate::ErrorKind::Locked) while somebody
@@ -119,13 +127,21 @@ impl Repair {
         }
         drop(reader);
         let store = self.builder.clone().open()?;
-        let report = store.recovery()?.clone();
+        let mut report = store.recovery()?.clone();
         store.compact_now()?;
         if is_needed {
             store.replace_now(|state| Ok(state.clone()))?;
         }
+        report.findings.extend(self.mend_past()?);
         store.close_now()?;
         Ok(report)
+    }
+
+    fn mend_past(&self) -> Result<Vec<Finding>, Error> {
+        let reader = self.reader()?;
+        let (vfs, places) = (self.vfs.as_ref(), &self.places);
+        let past = Past { vfs, places, store_id: reader.store_id(), now: self.builder.now() };
+        past.mend(&reader.files()?)
     }
 
     fn reader(&self) -> Result<Reader, Error> {

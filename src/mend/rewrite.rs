@@ -149,24 +149,6 @@ impl Rewriter<'_> {
         Ok(Anew::Snapshot(Box::new(state), loaded.meta))
     }
 
-    /// Puts the bytes into the place of a segment, durably.
-    pub(super) fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        let failed = |error| Error::io("cannot write a segment anew", path, error);
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(TEMPORARY);
-        let temporary = path.with_file_name(name);
-        match self.vfs.remove(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        let file = self.vfs.create(&temporary).map_err(failed)?;
-        file.write_at(0, bytes)
-            .and_then(|()| file.sync())
-            .and_then(|()| self.vfs.rename(&temporary, path))
-            .and_then(|()| self.vfs.sync_dir(path.parent().unwrap_or(Path::new("."))))
-            .map_err(failed)
-    }
-
     /// Puts a state into the place of a snapshot, durably.
     pub(super) fn put_snapshot(
         &self,
@@ -182,6 +164,24 @@ impl Rewriter<'_> {
         Publication { vfs, places: &places, state, meta, demote, stop }.publish()?;
         Ok(())
     }
+}
+
+/// Puts the bytes into the place of a segment, durably.
+pub(super) fn put(vfs: &dyn Vfs, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let failed = |error| Error::io("cannot write a segment anew", path, error);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(TEMPORARY);
+    let temporary = path.with_file_name(name);
+    match vfs.remove(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let file = vfs.create(&temporary).map_err(failed)?;
+    file.write_at(0, bytes)
+        .and_then(|()| file.sync())
+        .and_then(|()| vfs.rename(&temporary, path))
+        .and_then(|()| vfs.sync_dir(path.parent().unwrap_or(Path::new("."))))
+        .map_err(failed)
 }
 
 fn newer(path: &Path, version: u32) -> Error {

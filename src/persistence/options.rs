@@ -193,6 +193,11 @@ impl Builder {
         Ok(store)
     }
 
+    /// What its clock says.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        (self.clock)()
+    }
+
     /// Where the store is.
     pub(crate) fn disk(&self) -> (Arc<dyn Vfs>, Places) {
         (Arc::clone(&self.vfs), Places::new(&self.state_file))

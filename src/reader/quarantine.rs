@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use super::Reader;
 use crate::{
     Error,
-    recovery::repair::QUARANTINE,
+    recovery::quarantine::QUARANTINE,
     vfs::{EntryKind, Vfs, read_file},
 };
 

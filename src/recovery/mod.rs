@@ -13,6 +13,7 @@ mod block;
 mod crew;
 pub(crate) mod inventory;
 pub(crate) mod plan;
+pub(crate) mod quarantine;
 pub(crate) mod repair;
 pub(crate) mod replay;
 pub(crate) mod report;

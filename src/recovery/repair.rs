@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use super::{
     inventory::{Header, Inventory, SEGMENT_FILE_BYTES_MAX, SegmentFile, read_segment},
     plan::{Judged, Plan},
+    quarantine::{Piece, Quarantine},
     report::RecoveryReport,
     verdict::Verdict,
 };
@@ -25,9 +26,6 @@ use crate::{
     snapshot::publish::{Places, renew},
     vfs::{Vfs, read_file},
 };
-
-/// Folder for damaged bytes, inside the journal folder.
-pub(crate) const QUARANTINE: &str = "quarantine";
 
 pub(super) struct Repair<'a> {
     pub(super) vfs: &'a dyn Vfs,
@@ -49,12 +47,12 @@ impl Repair<'_> {
                 .map_err(|error| Error::io("cannot remove a temporary file", path, error))?;
         }
         for bad in &inventory.bad_snapshots {
-            let kept = self.move_whole(&bad.path, bad.verdict)?;
+            let kept = self.quarantine().move_whole(&bad.path, bad.verdict)?;
             report.set_quarantined(&bad.path, kept);
         }
         for (segment, judged) in inventory.segments.iter().zip(&plan.segments) {
             if judged.moved_whole && self.is_there(segment)? {
-                let kept = self.move_whole(&segment.path, judged.verdict)?;
+                let kept = self.quarantine().move_whole(&segment.path, judged.verdict)?;
                 report.set_quarantined(&segment.path, kept);
             } else if let Some(kept) = self.copy_damage(segment, judged)? {
                 report.set_quarantined(&segment.path, kept);
@@ -169,82 +167,21 @@ impl Repair<'_> {
         }
         let bytes = read_segment(self.vfs, &segment.path)
             .map_err(|error| Error::io("cannot read a journal segment", &segment.path, error))?;
-        let mut kept = None;
+        let (quarantine, mut kept) = (self.quarantine(), None);
         for range in copied_ranges(segment, judged, segment.content_end()) {
             let piece = bytes.get(range.clone()).unwrap_or_default();
             if piece.is_empty() {
                 continue;
             }
-            let name = format!("{}.{}-{}", segment.name, range.start, range.end);
-            let origin =
-                format!("bytes {}..{} of {}", range.start, range.end, segment.path.display());
-            kept = Some(self.keep(&name, piece, judged.verdict, &origin)?);
+            let (name, path) = (segment.name, &segment.path);
+            let piece = Piece { segment: name, path, range, bytes: piece };
+            kept = Some(quarantine.keep(&piece, judged.verdict)?);
         }
         Ok(kept)
     }
 
-    /// Writes `bytes` and a note about them into the quarantine, durably.
-    fn keep(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        verdict: Verdict,
-        origin: &str,
-    ) -> Result<PathBuf, Error> {
-        let (dir, path) = self.quarantine_path(name, crc32fast::hash(bytes))?;
-        self.put(&path, bytes)?;
-        self.put_note(&path, verdict, origin)?;
-        self.sync_dir(&dir)?;
-        Ok(path)
-    }
-
-    /// Moves a whole file into the quarantine.
-    fn move_whole(&self, path: &Path, verdict: Verdict) -> Result<PathBuf, Error> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // Named after its content, so that an earlier one of the same name stays.
-        let crc = read_segment(self.vfs, path).map_or(0, |bytes| crc32fast::hash(&bytes));
-        let (dir, kept) = self.quarantine_path(&name, crc)?;
-        self.put_note(&kept, verdict, &format!("the whole of {}", path.display()))?;
-        self.vfs
-            .rename(path, &kept)
-            .map_err(|error| Error::io("cannot move a file to quarantine", path, error))?;
-        self.sync_dir(&dir)?;
-        self.sync_dir(path.parent().unwrap_or(Path::new(".")))?;
-        Ok(kept)
-    }
-
-    fn quarantine_path(&self, name: &str, crc: u32) -> Result<(PathBuf, PathBuf), Error> {
-        let dir = self.places.journal_dir.join(QUARANTINE);
-        self.vfs
-            .create_dir_all(&dir)
-            .map_err(|error| Error::io("cannot create the quarantine folder", &dir, error))?;
-        let path = dir.join(format!("{name}.{crc:08x}"));
-        Ok((dir, path))
-    }
-
-    fn put_note(&self, kept: &Path, verdict: Verdict, origin: &str) -> Result<(), Error> {
-        let mut name = kept.file_name().unwrap_or_default().to_owned();
-        name.push(".note");
-        let note = format!(
-            "{origin}\nlabel: {verdict}\nset aside: {}\n",
-            self.now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
-        );
-        self.put(&kept.with_file_name(name), note.as_bytes())
-    }
-
-    /// The name carries the content's checksum, so a file of this name is an earlier run's own work
-    /// and is written again.
-    fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        let failed = |error| Error::io("cannot write to quarantine", path, error);
-        let file = match self.vfs.create(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.vfs.open(path),
-            created => created,
-        }
-        .map_err(failed)?;
-        file.set_len(bytes.len() as u64)
-            .and_then(|()| file.write_at(0, bytes))
-            .and_then(|()| file.sync())
-            .map_err(failed)
+    fn quarantine(&self) -> Quarantine<'_> {
+        Quarantine { vfs: self.vfs, places: self.places, now: self.now }
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<(), Error> {

@@ -28,6 +28,9 @@ pub enum RepairAction {
     Remove,
     /// A version 1 file is taken over; the original is kept.
     Migrate,
+    /// The file, one of the history, is written anew without its damaged bytes, after they were
+    /// copied.
+    Rewrite,
     /// The file is a reserve that nothing reads unless another one is damaged: it gives way to
     /// fresh snapshots.
     Renew,
@@ -44,6 +47,7 @@ impl RepairAction {
             Self::Seal => "seal",
             Self::Remove => "remove",
             Self::Migrate => "migrate",
+            Self::Rewrite => "rewrite",
             Self::Renew => "renew",
         }
     }

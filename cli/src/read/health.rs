@@ -138,6 +138,8 @@ pub fn grade(file: &FileReport, files: &[FileReport]) -> Grade {
         Verdict::Whole | Verdict::Covered | Verdict::Unborn if file.damage.is_empty() => Grade::Ok,
         // The original of a migration is as it should be.
         Verdict::OldVersion if file.kind == FileKind::Original => Grade::Ok,
+        // What is missing in the past changes nothing now, and each file that is there verifies.
+        Verdict::Gap if file.kind == FileKind::HistorySegment => Grade::Note,
         verdict if verdict.is_damage() || verdict == Verdict::NewerVersion => Grade::Bad,
         _ => Grade::Note,
     }
@@ -230,7 +232,8 @@ fn next(word: Word, report: &RecoveryReport, is_held: bool) -> String {
             "nothing about the store; the disk refused a write: look at it".to_owned()
         }
         Word::Damaged if !report.is_damaged() => {
-            "check the disk; `peer-journal repair` renews what is not history".to_owned()
+            "check the disk; `peer-journal repair` renews the reserves and mends the history"
+                .to_owned()
         }
         Word::Damaged => {
             let page = label.map_or_else(|| PAGE.to_owned(), |finding| help(finding.verdict));

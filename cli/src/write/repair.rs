@@ -100,6 +100,13 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
         print_steps(&plan.steps, console)?;
     }
     print_loss(&report, applied, console)?;
+    if plan.steps.iter().any(is_of_the_past) {
+        console.fact(
+            "past",
+            "what was damaged in the history is missing in `log`, `why` and `cat --at`; the state \
+             now does not need it",
+        )?;
+    }
     if applied {
         for kept in report.findings.iter().filter_map(|finding| finding.quarantined.as_ref()) {
             console.fact("kept in", &kept.display().to_string())?;
@@ -111,6 +118,11 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
     Ok(exit(health.word))
 }
 
+/// True for a step of the history.
+fn is_of_the_past(step: &RepairStep) -> bool {
+    step.path.parent().is_some_and(|folder| folder.ends_with("history"))
+}
+
 /// What is left after a repair is not to be mended by one.
 fn exit(word: Word) -> Exit {
     word.exit(false)
@@ -120,10 +132,11 @@ fn next(plan: &RepairPlan, health: &Health, applied: bool) -> String {
     match health.word {
         Word::Damaged if applied || !plan.is_needed() => health.next.clone(),
         Word::Damaged => {
-            let label = plan.report.findings.iter().find(|finding| finding.verdict.is_damage());
-            let page = label.map_or_else(String::new, |finding| {
-                format!("; {} explains it", help(finding.verdict))
-            });
+            let found = plan.report.findings.iter().map(|finding| finding.verdict);
+            let mut labels = found.chain(plan.steps.iter().filter_map(|step| step.verdict));
+            let label = labels.find(|verdict| verdict.is_damage());
+            let page =
+                label.map_or_else(String::new, |label| format!("; {} explains it", help(label)));
             format!("copy the files, then run it again with --apply{page}")
         }
         _ if applied => "nothing".to_owned(),
