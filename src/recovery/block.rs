@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Lsn,
-    state::{self, Change, DecodeError, FETCHED_MAX, Headroom, Shares, State},
+    state::{self, Change, DecodeError, FETCHED_MAX, Ledger, Shares, State},
 };
 
 /// Records, in order.
@@ -27,8 +27,8 @@ impl Block {
     }
 
     /// Shares out the records, and takes room for them; see [`Shares::of`].
-    pub(super) fn share(&self, headroom: &mut Headroom) -> Option<Shares> {
-        Shares::of(&self.changes, self.ends.iter().map(|(_, end)| *end), headroom)
+    pub(super) fn share(&self, ledger: &mut Ledger) -> Option<Shares> {
+        Shares::of(&self.changes, self.ends.iter().map(|(_, end)| *end), ledger)
     }
 
     /// Applies one record after the other.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::block::{Block, Refused};
-use crate::state::{Headroom, Limits, PARTS, PeersPart, Shares, State};
+use crate::state::{Ledger, Limits, PARTS, PeersPart, Shares, State};
 
 /// Blocks that wait for a hand: so many that none waits for the next one.
 const WAITING_MAX: usize = 2;
@@ -21,7 +21,7 @@ const WAITING_MAX: usize = 2;
 /// The threads, while they hold the peers of a state.
 pub(super) struct Crew {
     hands: Vec<Hand>,
-    headroom: Headroom,
+    ledger: Ledger,
 }
 
 struct Hand {
@@ -50,8 +50,8 @@ impl Crew {
     }
 
     /// A crew of so many threads, to which the state gives its peers; `None` if there are no
-    /// threads to be had. `headroom` is what the limits still let into the state.
-    pub(super) fn hire(threads: usize, headroom: Headroom, state: &mut State) -> Option<Self> {
+    /// threads to be had. `ledger` is what the limits still let into the state.
+    pub(super) fn hire(threads: usize, ledger: Ledger, state: &mut State) -> Option<Self> {
         let limits = *state.limits();
         let hands: Vec<Hand> = (0..threads).map_while(|_| Hand::hire(limits)).collect();
         if hands.is_empty() {
@@ -61,13 +61,13 @@ impl Crew {
         for ((index, part), hand) in parts.zip(hands.iter().cycle()) {
             hand.give(Work::Hold(index, part));
         }
-        Some(Self { hands, headroom })
+        Some(Self { hands, ledger })
     }
 
     /// Shares out the records of a block. `None` if they have to be applied one after the other,
     /// or if there may be no room for all of them: each change before was taken to need some.
     pub(super) fn share(&mut self, block: &Block) -> Option<Shares> {
-        block.share(&mut self.headroom)
+        block.share(&mut self.ledger)
     }
 
     /// Has a block applied, all but what is no peer, which `state` takes now.

@@ -13,7 +13,7 @@ use crate::{
     Error, ErrorKind, Lsn,
     journal::{format::Seed, scan::records},
     snapshot::read::Skipped,
-    state::{DecodeError, Headroom, Shares, State},
+    state::{DecodeError, Ledger, Shares, State},
     vfs::Vfs,
 };
 
@@ -125,9 +125,9 @@ impl<'a> Stream<'a> {
             }
             self.dismiss();
         }
-        let mut headroom = Headroom::of(self.state);
-        let shares = block.share(&mut headroom)?;
-        self.crew = Crew::hire(self.size.threads, headroom, self.state);
+        let mut ledger = Ledger::of(self.state);
+        let shares = block.share(&mut ledger)?;
+        self.crew = Crew::hire(self.size.threads, ledger, self.state);
         Some(shares)
     }
 

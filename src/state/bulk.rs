@@ -8,12 +8,13 @@ use super::{PeerEntry, PeerKey, Reputation, State, check, limits::Limits, peers:
 pub(crate) struct PeerRows {
     limits: Limits,
     rows: Vec<(PeerKey, PeerEntry)>,
+    most_addresses: usize,
 }
 
 impl PeerRows {
     pub(crate) fn with_room(limits: Limits, peers: usize) -> Self {
         let rows = Vec::with_capacity(peers.min(limits.peers));
-        Self { limits, rows }
+        Self { limits, rows, most_addresses: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -28,6 +29,7 @@ impl PeerRows {
         if is_full || addresses > self.limits.addresses_per_peer {
             return None;
         }
+        self.most_addresses = self.most_addresses.max(addresses);
         self.rows.push((peer, entry));
         Some(())
     }
@@ -45,6 +47,10 @@ impl PeerRows {
     }
 
     pub(crate) fn into_state(self) -> State {
-        State { limits: self.limits, peers: Peers::of(self.rows), ..State::default() }
+        State {
+            limits: self.limits,
+            peers: Peers::of(self.rows, self.most_addresses),
+            ..State::default()
+        }
     }
 }

@@ -85,14 +85,14 @@ impl PeerKey {
         }
     }
 
-    /// The last byte of the id, or of the text; zero if that is empty.
-    pub(super) fn last_byte(&self) -> u8 {
+    /// The last two bytes of the id, or of the text, as a number; zeros if there are not as many.
+    pub(super) fn last_bytes(&self) -> u16 {
         let last = match &self.0 {
-            Repr::Ed25519(bytes) | Repr::Sha256(bytes) => bytes.last(),
-            Repr::Other(bytes) => bytes.last(),
-            Repr::Text(text) => text.as_bytes().last(),
+            Repr::Ed25519(bytes) | Repr::Sha256(bytes) => bytes.last_chunk(),
+            Repr::Other(bytes) => bytes.last_chunk(),
+            Repr::Text(text) => text.as_bytes().last_chunk(),
         };
-        last.copied().unwrap_or_default()
+        last.map_or(0, |bytes| u16::from_be_bytes(*bytes))
     }
 
     /// The variant of the record form and the bytes, if the key is of one of the two usual kinds.

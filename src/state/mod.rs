@@ -67,7 +67,7 @@ pub(crate) use redact::Redactor;
 
 pub(crate) use peers::{PARTS, PeersPart};
 
-pub(crate) use shares::{Headroom, Shares};
+pub(crate) use shares::{Ledger, Shares};
 
 use peers::Peers;
 use table::Table;

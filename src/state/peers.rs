@@ -23,8 +23,8 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// The peers of these rows, whose ids are distinct.
-    pub(super) fn of(rows: Vec<(PeerKey, PeerEntry)>) -> Self {
+    /// The peers of these rows, whose ids are distinct, and of which none has more addresses.
+    pub(super) fn of(rows: Vec<(PeerKey, PeerEntry)>, most_addresses: usize) -> Self {
         let most = rows.len().div_ceil(PARTS);
         let mut parts: [_; PARTS] = std::array::from_fn(|_| Vec::with_capacity(most + most / 16));
         for (peer, entry) in rows {
@@ -32,7 +32,7 @@ impl Peers {
                 part.push((peer, entry));
             }
         }
-        Self { parts: parts.map(PeersPart::of) }
+        Self { parts: parts.map(|rows| PeersPart::of(rows, most_addresses)) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -45,6 +45,11 @@ impl Peers {
 
     pub(super) fn get(&self, peer: &PeerKey) -> Option<&PeerEntry> {
         self.parts.get(part_of(peer))?.rows.get(peer)
+    }
+
+    /// No peer has more addresses.
+    pub(super) fn most_addresses(&self) -> usize {
+        self.parts.iter().map(|part| part.most_addresses).fold(0, usize::max)
     }
 
     /// Peers that have a row, a reputation, a profile.
@@ -87,7 +92,7 @@ impl Peers {
 /// Which part a peer is in. Ids are chosen by strangers: whoever makes many for one part only takes
 /// from us what several processors would have gained.
 pub(super) fn part_of(peer: &PeerKey) -> usize {
-    usize::from(peer.last_byte()) % PARTS
+    usize::from(peer.last_bytes()) % PARTS
 }
 
 /// A part of the peers.
@@ -98,6 +103,8 @@ pub(crate) struct PeersPart {
     seen: usize,
     reputations: usize,
     profiles: usize,
+    /// No peer has more.
+    most_addresses: usize,
 }
 
 /// What limits a part.
@@ -109,13 +116,14 @@ struct Room<'a> {
 }
 
 impl PeersPart {
-    fn of(rows: Vec<(PeerKey, PeerEntry)>) -> Self {
+    fn of(rows: Vec<(PeerKey, PeerEntry)>, most_addresses: usize) -> Self {
         let count = |has: fn(&PeerEntry) -> bool| rows.iter().filter(|(_, row)| has(row)).count();
         Self {
             seen: count(|entry| entry.seen.is_some()),
             reputations: count(|entry| entry.reputation.is_some()),
             profiles: count(|entry| entry.profile.is_some()),
             rows: Table::of(rows),
+            most_addresses,
         }
     }
 

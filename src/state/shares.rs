@@ -14,7 +14,7 @@ use super::{
 
 /// How many more rows the limits let in, of each kind.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Headroom {
+pub(super) struct Headroom {
     peers: usize,
     dht_entries: usize,
     packages: usize,
@@ -65,6 +65,52 @@ impl Headroom {
     }
 }
 
+/// What the limits let in while the peers are away, and cannot be asked.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    headroom: Headroom,
+    limit: usize,
+    /// No peer had more addresses when the peers left.
+    most: usize,
+    /// Addresses that some peers may have been given since, by two bytes of their ids: each has
+    /// been given no more.
+    given: Vec<u16>,
+}
+
+impl Ledger {
+    pub(crate) fn of(state: &State) -> Self {
+        Self {
+            headroom: Headroom::of(state),
+            limit: state.limits.addresses_per_peer,
+            most: state.peers.most_addresses(),
+            given: vec![0; 1 << 16],
+        }
+    }
+
+    /// Notes what a change gives to its peer.
+    fn give(&mut self, change: &Change) {
+        let count = u16::try_from(added(change).len()).unwrap_or(u16::MAX);
+        if count > 0
+            && let Some(given) = self.given_to(change)
+        {
+            *given = given.saturating_add(count);
+        }
+    }
+
+    /// True if the peer can have no more addresses than it may, all that were noted included.
+    fn is_sure_of(&mut self, change: &Change) -> bool {
+        let (limit, most) = (self.limit, self.most);
+        added(change).is_empty()
+            || self.given_to(change).is_none_or(|given| {
+                *given < u16::MAX && most.saturating_add(usize::from(*given)) <= limit
+            })
+    }
+
+    fn given_to(&mut self, change: &Change) -> Option<&mut u16> {
+        self.given.get_mut(usize::from(change.peer()?.last_bytes()))
+    }
+}
+
 /// Changes of a record, or all of it.
 #[derive(Debug)]
 pub(crate) struct Piece {
@@ -91,28 +137,27 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// Shares out records, which end at these places of `changes`. `None`, and no room taken, if
-    /// they have to be applied one after the other.
+    /// Shares out records, which end at these places of `changes`. `None` if they have to be
+    /// applied one after the other; the ledger is of no use any more then.
     pub(crate) fn of(
         changes: &[Change],
         ends: impl Iterator<Item = usize>,
-        headroom: &mut Headroom,
+        ledger: &mut Ledger,
     ) -> Option<Self> {
-        let mut left = *headroom;
-        if !left.take(changes) {
+        if !ledger.headroom.take(changes) {
             return None;
         }
+        changes.iter().for_each(|change| ledger.give(change));
         let mut shares = Self { parts: Default::default(), rest: Vec::new() };
         let mut start = 0;
         for (record, end) in ends.enumerate() {
-            shares.add(changes, Piece { record, start, end })?;
+            shares.add(changes, Piece { record, start, end }, ledger)?;
             start = end;
         }
-        *headroom = left;
         Some(shares)
     }
 
-    fn add(&mut self, changes: &[Change], piece: Piece) -> Option<()> {
+    fn add(&mut self, changes: &[Change], piece: Piece, ledger: &mut Ledger) -> Option<()> {
         let all = piece.of(changes);
         let mut places = all.iter().map(Change::part);
         let Some(first) = places.next() else { return Some(()) };
@@ -121,7 +166,7 @@ impl Shares {
             return Some(());
         }
         // Nothing refuses any of these, so nobody has to wait for the others.
-        if !all.iter().all(|change| added(change).is_empty() && check::fields(change).is_ok()) {
+        if !all.iter().all(|change| ledger.is_sure_of(change) && check::fields(change).is_ok()) {
             return None;
         }
         for (start, change) in (piece.start..).zip(all) {

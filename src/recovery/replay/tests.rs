@@ -38,7 +38,7 @@ fn one_by_one(records: &[Vec<Change>], before: &State) -> Told {
 fn limits(most: usize) -> Limits {
     let mut limits = Limits::default();
     (limits.peers, limits.dht_entries, limits.packages) = (most, most, most);
-    (limits.bans, limits.bootstrap_nodes, limits.addresses_per_peer) = (most, most, 2);
+    (limits.bans, limits.bootstrap_nodes, limits.addresses_per_peer) = (most, most, 2 + most % 3);
     limits.value_bytes = most as u64 * 4;
     limits
 }
@@ -66,7 +66,7 @@ proptest! {
 #[test]
 fn a_crew_is_hired_where_the_records_can_be_shared_out() {
     let seen = |who: u8| Change::PeerVerified {
-        peer: crate::state::PeerKey::from_text(&char::from(b'a' + who).to_string()),
+        peer: crate::state::PeerKey::from_text(&format!("x{}", char::from(b'a' + who))),
         verified: true,
     };
     let mut state = State::new(limits(20));

@@ -133,6 +133,7 @@ impl PeersPart {
             if count > most && count > old.addresses.len() {
                 return Err(full("addresses of one peer", "addresses_per_peer", wide(most)));
             }
+            self.most_addresses = self.most_addresses.max(count);
         }
         let same = edit.addresses.is_none()
             && edit.last_seen == old.last_seen

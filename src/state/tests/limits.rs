@@ -54,6 +54,17 @@ fn a_state_is_sure_of_changes_that_no_limit_can_refuse() {
 }
 
 #[test]
+fn rows_made_at_once_tell_the_most_addresses_of_one_peer() {
+    let mut rows = PeerRows::with_room(Limits::default(), 2);
+    for (key, texts) in [("a", &["1", "2", "3"][..]), ("b", &["1"])] {
+        let seen = Peer { addresses: addresses(texts).as_slice().into(), ..Peer::default() };
+        let entry = PeerEntry { seen: Some(seen), ..PeerEntry::default() };
+        rows.add(PeerKey::from_text(key), entry).unwrap();
+    }
+    assert_eq!(rows.into_state().peers.most_addresses(), 3);
+}
+
+#[test]
 fn fields_have_limits() {
     let mut state = State::default();
     let long = |len: usize| -> Box<str> { "x".repeat(len).into() };

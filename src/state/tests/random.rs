@@ -23,6 +23,9 @@ fn check_counters(state: &State) {
     assert_eq!(counts.reputation, count(|row| row.reputation.is_some()));
     assert_eq!(counts.profiles, count(|row| row.profile.is_some()));
     assert_eq!(count(|row| *row == PeerEntry::default()), 0, "no empty entry stays");
+    let seen = state.peers().filter_map(|(_, row)| row.seen.as_ref());
+    let most = seen.map(|seen| seen.addresses.len()).max().unwrap_or_default();
+    assert!(most <= state.peers.most_addresses());
     let values = state.dht_entries().map(|(_, row)| row.value.len());
     let sum: usize = values.chain(state.packages().map(|(_, row)| row.data.len())).sum();
     assert_eq!(state.value_bytes(), sum as u64);
