@@ -129,6 +129,28 @@ fn a_flipped_bit_anywhere_in_a_segment_costs_its_record_and_no_other() {
     assert!(lost > 300, "records were damaged, too: {lost}");
 }
 
+/// A damaged record is no large update, though there is a snapshot of its number.
+#[test]
+fn the_log_tells_of_a_damaged_record_that_a_snapshot_was_made_at() {
+    let disk = store();
+    let (lsn, path) = {
+        let files = reader(&disk).files().unwrap();
+        let snapshots = files.iter().filter(|file| file.kind == FileKind::HistorySnapshot);
+        let lsns: Vec<Lsn> = snapshots.filter_map(|file| file.last_lsn).collect();
+        let segments = files.iter().filter(|file| file.kind == FileKind::HistorySegment);
+        let mut ends = segments.filter_map(|file| Some((file.last_lsn?, file.path.clone())));
+        ends.find(|(last, _)| lsns.contains(last)).unwrap()
+    };
+    let bytes = disk.read(&path).unwrap();
+    let frames = common::made::frames(&bytes);
+    let frame = frames.iter().find(|frame| frame.lsn == lsn.get()).unwrap();
+    disk.flip_bit(&path, (frame.start as u64 + 25) * 8).unwrap();
+    let log: Vec<_> = reader(&disk).log(lsn..=lsn).unwrap().collect();
+    assert!(matches!(&log[..], [Err(error)] if error.kind() == ErrorKind::Corrupt), "{log:?}");
+    let state = reader(&disk).state_at(lsn).unwrap();
+    assert_eq!(state.lsn(), lsn, "the snapshot has it");
+}
+
 #[test]
 fn a_header_is_made_again_from_the_name_and_the_segment_before() {
     let disk = store();

@@ -81,6 +81,8 @@ impl Command {
     fn log_level(&self) -> &'static str {
         match self {
             Self::Torture(args) if args.is_simulated() => "off",
+            // These print themselves what the library would warn of.
+            Self::Write(_) => "error",
             // It warns of every lookup before the first peer is known, which is how a node starts.
             _ => "warn,libp2p_kad=error",
         }

@@ -304,6 +304,27 @@ fn a_damaged_history_is_mended_by_repair_and_what_it_lost_is_told() {
 }
 
 #[test]
+fn a_covered_segment_without_a_header_is_renewed_and_redact_says_that_repair_comes_first() {
+    let fixture = Fixture::market();
+    let covered = common::segments(&fixture.journal()).remove(0);
+    let mut bytes = fs::read(&covered).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&covered, bytes).unwrap();
+    assert_eq!(fixture.run(&["verify"]).code, 1);
+    let plan = fixture.run(&["repair"]);
+    assert_eq!(plan.code, 1, "{}", plan.out);
+    assert!(plan.out.contains("renew") && plan.out.contains("--apply"), "{}", plan.out);
+    let mended = fixture.run(&["repair", "--apply"]);
+    assert_eq!((mended.code, mended.err.as_str()), (0, ""), "{}", mended.out);
+    assert_eq!(fixture.run(&["verify"]).code, 0);
+
+    let fixture = market();
+    common::break_record(fixture.folder.path(), 15);
+    let plan = fixture.run(&["redact", "--peer", &end(3)]);
+    assert!(plan.out.contains("mend the store with `peer-journal repair`"), "{}", plan.out);
+}
+
+#[test]
 fn nothing_that_verifies_is_no_store_to_repair() {
     let fixture = Fixture::empty();
     fs::write(&fixture.state_file, "{ rubbish").unwrap();

@@ -173,7 +173,10 @@ pub fn repair(state_file: impl AsRef<Path>) -> Result<RecoveryReport, Error> {
 fn is_bad_reserve(file: &FileReport) -> bool {
     match file.kind {
         FileKind::Fallback => file.verdict.is_damage(),
-        FileKind::Segment => file.verdict == Verdict::Covered && !file.damage.is_empty(),
+        FileKind::Segment => {
+            let is_damaged = !file.damage.is_empty() || file.format_version.is_none();
+            file.verdict == Verdict::Covered && is_damaged
+        }
         _ => false,
     }
 }

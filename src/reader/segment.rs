@@ -1,6 +1,12 @@
 //! One segment as log records: what stands in it, what a large update took, what is missing.
 
-use std::{collections::VecDeque, io, ops::RangeInclusive, path::Path, sync::Arc};
+use std::{
+    collections::VecDeque,
+    io,
+    ops::{Range, RangeInclusive},
+    path::Path,
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 
@@ -239,11 +245,12 @@ impl Reading<'_> {
     fn read(&mut self, loaded: &Loaded) {
         let mut times = Times::of(self.segment);
         let mut expected = self.segment.name.first_lsn;
+        let mut behind = HEADER_BYTES;
         for run in &loaded.scan.runs {
             if run.first > self.segment.limit {
                 break;
             }
-            self.hole(expected, run.first.previous(), loaded, run.start, times);
+            self.hole(expected, run.first.previous(), loaded, behind..run.start, times);
             let mut offset = run.start as u64;
             for record in records(&loaded.bytes, *run, None).flatten() {
                 if record.lsn > self.segment.limit {
@@ -257,20 +264,26 @@ impl Reading<'_> {
                 }
             }
             expected = run.last.next();
+            behind = run.end;
         }
         // Behind the last record of the newest segment nothing is missing yet.
         if self.segment.limit < Lsn::new(u64::MAX) {
-            self.hole(expected, self.segment.limit, loaded, loaded.bytes.len(), times);
+            self.hole(expected, self.segment.limit, loaded, behind..loaded.bytes.len(), times);
         }
     }
 
-    /// No record has these numbers: a large update took them, or they are missing.
-    fn hole(&mut self, first: Lsn, last: Lsn, loaded: &Loaded, end: usize, times: Times) {
+    /// No record has these numbers, between two that stand at the ends of these bytes: a large
+    /// update took them, or they are missing.
+    fn hole(&mut self, first: Lsn, last: Lsn, loaded: &Loaded, at: Range<usize>, times: Times) {
+        let end = at.end;
+        let damage = loaded.scan.damage.iter().find(|damage| at.contains(&damage.start));
+        // A large update leaves no bytes, so this number is that of the damaged record, be there a
+        // snapshot of it or not.
+        let is_damaged = first == last && damage.is_some();
         let (first, last) = (first.max(*self.range.start()), last.min(*self.range.end()));
         if first > last {
             return;
         }
-        let damage = loaded.scan.damage.iter().find(|damage| damage.start < end);
         let range = LsnRange { first, last };
         // Nothing stands before the first record: whoever wrote it had used these numbers.
         let led = end < loaded.bytes.len()
@@ -282,6 +295,7 @@ impl Reading<'_> {
         let mut lsn = first;
         while lsn <= last {
             let known = range.count() <= LARGE_UPDATES_MAX
+                && !is_damaged
                 && (led || in_place == Some(lsn) || self.index.has_snapshot(lsn));
             if known {
                 self.missing(missing.take(), lsn.previous(), loaded, end);

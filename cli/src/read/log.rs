@@ -107,6 +107,14 @@ impl Filter {
         })
     }
 
+    fn is_all(&self) -> bool {
+        self.since.is_none() && self.until.is_none() && self.wants_all()
+    }
+
+    fn wants_all(&self) -> bool {
+        self.peer.is_none() && self.kinds.is_empty()
+    }
+
     fn is_wanted(&self, change: &Change) -> bool {
         self.peer.as_ref().is_none_or(|peer| change.peer() == Some(peer))
             && (self.kinds.is_empty() || self.kinds.iter().any(|kinds| kinds.matches(change)))
@@ -118,8 +126,8 @@ impl Filter {
             return None;
         }
         record.changes.retain(|change| self.is_wanted(change));
-        let wants_all = self.peer.is_none() && self.kinds.is_empty();
-        (!record.changes.is_empty() || record.is_large_update && wants_all).then_some(record)
+        let is_wanted = !record.changes.is_empty() || record.is_large_update && self.wants_all();
+        is_wanted.then_some(record)
     }
 }
 
@@ -134,6 +142,7 @@ struct Style {
 struct Sieve {
     filter: Filter,
     has_holes: bool,
+    is_empty: bool,
 }
 
 impl Sieve {
@@ -143,7 +152,11 @@ impl Sieve {
         console: &mut Console,
     ) -> Result<Option<LogRecord>, Failure> {
         match entry {
-            Ok(record) => Ok(self.filter.of(record)),
+            Ok(record) => {
+                let record = self.filter.of(record);
+                self.is_empty &= record.is_none();
+                Ok(record)
+            }
             // The log goes on behind what is missing. That a node compacted meanwhile is no
             // finding: a moment later those records would not have been there at all.
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Compacted) => {
@@ -170,11 +183,15 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
     if let Some(query) = &args.peer {
         filter.peer = Some(peer(query, &journal)?);
     }
-    let mut sieve = Sieve { filter, has_holes: false };
+    let mut sieve = Sieve { filter, has_holes: false, is_empty: true };
     let style =
         Style { output: if args.json { Output::Json } else { args.output }, wide: args.wide };
     let from = Lsn::new(args.from_lsn.unwrap_or_default());
     let last = shown(args, &journal, from, &mut sieve, style, console)?;
+    if !args.follow && sieve.is_empty && !sieve.has_holes {
+        let is_all = sieve.filter.is_all() && args.from_lsn.is_none();
+        console.note(if is_all { "there is no record" } else { "no record matches" });
+    }
     if args.follow {
         // Where compaction has left no record, the snapshot says how far it goes.
         let last = if last == Lsn::ZERO { source.read(console)?.view().lsn() } else { last };

@@ -68,6 +68,7 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
     let reader = open::unbounded(&path, console)?;
     let state = reader.view().state();
     let peer = pick::find_peer(&args.peer, super::ban::known(state))?;
+    let is_damaged = reader.report().is_damaged();
     drop(reader);
     let now = console.now;
     let builder = P2PStatePersistence::builder(&path).vfs(console.disk()).clock(move || now);
@@ -94,6 +95,11 @@ pub(super) fn run(args: &Args, source: &Source, console: &mut Console) -> Result
     }
     args.form.prepare(console);
     print(args, &plan, &path, console)?;
+    if !args.apply && !plan.is_empty() {
+        let first = if is_damaged { "mend the store with `peer-journal repair`, " } else { "" };
+        let next = "stop the node, then run it again with --apply; there is no way back";
+        console.fact("next", &format!("{first}{next}"))?;
+    }
     Ok(Exit::Done)
 }
 
@@ -140,8 +146,7 @@ fn print(
     )?;
     if args.apply {
         let lsn = show::number(plan.lsn.get());
-        console.fact("done", &format!("no file of the store holds anything of it; lsn {lsn}"))
-    } else {
-        console.fact("next", "stop the node, then run it again with --apply; there is no way back")
+        console.fact("done", &format!("no file of the store holds anything of it; lsn {lsn}"))?;
     }
+    Ok(())
 }
