@@ -11,6 +11,8 @@ pub(super) struct Block {
     pub(super) changes: Vec<Change>,
     /// Each record's number, and how many changes there are up to its end.
     pub(super) ends: Vec<(Lsn, usize)>,
+    /// Bytes of their payloads.
+    pub(super) bytes: usize,
 }
 
 impl Block {
@@ -19,6 +21,7 @@ impl Block {
             self.changes.push(change?);
         }
         self.ends.push((lsn, self.changes.len()));
+        self.bytes = self.bytes.saturating_add(payload.len());
         Ok(())
     }
 

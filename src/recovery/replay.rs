@@ -20,6 +20,8 @@ use crate::{
 /// Changes in a block: the smaller, the better it stays in the cache; the larger, the fewer are the
 /// hand-overs between threads. Shorter journals are replayed by one thread.
 const BLOCK: usize = 4096;
+/// Bytes of payload that end a block with fewer changes: some are megabytes long.
+const BLOCK_BYTES: usize = 1 << 20;
 
 /// Applies every piece of the plan and returns the number of records. A record that a limit keeps
 /// out is counted, not an error.
@@ -30,8 +32,23 @@ pub(super) fn replay(
     state: &mut State,
     skipped: &mut Skipped,
 ) -> Result<u64, Error> {
-    let mut loaded: Option<(usize, Vec<u8>, Option<Seed>)> = None;
     let mut stream = Stream::into(state, Size::of_machine());
+    let read = feed(vfs, inventory, plan, &mut stream);
+    // Also after an error: no thread is left behind.
+    let (replayed, refused) = stream.finish();
+    read?;
+    skipped.add_records(refused.count, refused.first);
+    Ok(replayed)
+}
+
+/// Reads and decodes every piece of the plan.
+fn feed(
+    vfs: &dyn Vfs,
+    inventory: &mut Inventory,
+    plan: &Plan,
+    stream: &mut Stream<'_>,
+) -> Result<(), Error> {
+    let mut loaded: Option<(usize, Vec<u8>, Option<Seed>)> = None;
     for piece in &plan.pieces {
         let Some(segment) = inventory.segments.get_mut(piece.segment) else { continue };
         let kept = segment.take_bytes();
@@ -61,9 +78,7 @@ pub(super) fn replay(
         }
         loaded = Some((piece.segment, bytes, seed));
     }
-    let (replayed, refused) = stream.finish();
-    skipped.add_records(refused.count, refused.first);
-    Ok(replayed)
+    Ok(())
 }
 
 /// Records on their way into the state.
@@ -100,16 +115,22 @@ impl<'a> Stream<'a> {
     pub(super) fn add(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), DecodeError> {
         self.block.add(lsn, payload)?;
         self.replayed = self.replayed.saturating_add(1);
-        if self.block.changes.len() >= self.size.block {
+        if self.is_long() || self.block.bytes >= BLOCK_BYTES {
             self.apply();
         }
         Ok(())
     }
 
+    fn is_long(&self) -> bool {
+        self.block.changes.len() >= self.size.block
+    }
+
     /// Applies a full block: beside the next one if its records can be shared out.
     fn apply(&mut self) {
+        // A few large values are no reason to hire.
+        let is_worth_it = self.size.threads > 1 && (self.is_long() || self.crew.is_some());
         let block = std::mem::take(&mut self.block);
-        let shares = if self.size.threads < 2 { None } else { self.share(&block) };
+        let shares = if is_worth_it { self.share(&block) } else { None };
         match shares.zip(self.crew.as_ref()) {
             Some((shares, crew)) => crew.apply(block, shares, self.state, &mut self.refused),
             None => block.apply(self.state, &mut self.refused),

@@ -1,56 +1,85 @@
 //! Many peers at once: the state that applying them one after the other gives, without a look-up
 //! for each.
 
-use super::{PeerEntry, PeerKey, Reputation, State, check, limits::Limits, peers::Peers};
+use std::array;
+
+use super::{
+    PeerEntry, PeerKey, Reputation, State, check,
+    limits::Limits,
+    peers::{PARTS, Peers, part_of},
+};
 
 /// Peers that are to become a state. Each comes once, and none has a profile.
 #[derive(Debug)]
 pub(crate) struct PeerRows {
     limits: Limits,
-    rows: Vec<(PeerKey, PeerEntry)>,
-    most_addresses: usize,
+    len: usize,
+    parts: [PartRows; PARTS],
+}
+
+/// Those of one part.
+#[derive(Debug, Default)]
+pub(super) struct PartRows {
+    pub(super) rows: Vec<(PeerKey, PeerEntry)>,
+    pub(super) seen: usize,
+    pub(super) reputations: usize,
+    /// No peer has more.
+    pub(super) most_addresses: usize,
+}
+
+/// Where a peer was put.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    part: usize,
+    row: usize,
 }
 
 impl PeerRows {
     pub(crate) fn with_room(limits: Limits, peers: usize) -> Self {
-        let rows = Vec::with_capacity(peers.min(limits.peers));
-        Self { limits, rows, most_addresses: 0 }
+        // A part has hardly ever a sixteenth more than its share.
+        let share = peers.min(limits.peers).div_ceil(PARTS);
+        let rows = || Vec::with_capacity(share + share / 16);
+        let parts = array::from_fn(|_| PartRows { rows: rows(), ..PartRows::default() });
+        Self { limits, len: 0, parts }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
+    pub(crate) const fn len(&self) -> usize {
+        self.len
     }
 
     /// Adds a peer that is not there yet; `None` if a limit keeps it out.
-    pub(crate) fn add(&mut self, peer: PeerKey, entry: PeerEntry) -> Option<()> {
+    pub(crate) fn add(&mut self, peer: PeerKey, entry: PeerEntry) -> Option<Place> {
         check::entry(&peer, &entry).ok()?;
         let addresses = entry.seen.as_ref().map_or(0, |seen| seen.addresses.len());
-        let is_full = self.rows.len() >= self.limits.peers;
-        if is_full || addresses > self.limits.addresses_per_peer {
+        if self.len >= self.limits.peers || addresses > self.limits.addresses_per_peer {
             return None;
         }
-        self.most_addresses = self.most_addresses.max(addresses);
-        self.rows.push((peer, entry));
-        Some(())
+        let part = part_of(&peer);
+        let rows = self.parts.get_mut(part)?;
+        rows.seen += usize::from(entry.seen.is_some());
+        rows.reputations += usize::from(entry.reputation.is_some());
+        rows.most_addresses = rows.most_addresses.max(addresses);
+        let row = rows.rows.len();
+        rows.rows.push((peer, entry));
+        self.len += 1;
+        Some(Place { part, row })
     }
 
-    /// Gives the peer that was added as this one its reputation; `None` if a limit keeps it out, or
-    /// if it has one.
-    pub(crate) fn set_reputation(&mut self, index: usize, reputation: Reputation) -> Option<()> {
+    /// Gives a peer that was added its reputation; `None` if a limit keeps it out, or if it has
+    /// one.
+    pub(crate) fn set_reputation(&mut self, place: Place, reputation: Reputation) -> Option<()> {
         check::reputation(&reputation).ok()?;
-        let (_, entry) = self.rows.get_mut(index)?;
+        let part = self.parts.get_mut(place.part)?;
+        let (_, entry) = part.rows.get_mut(place.row)?;
         if entry.reputation.is_some() {
             return None;
         }
         entry.reputation = Some(reputation);
+        part.reputations += 1;
         Some(())
     }
 
     pub(crate) fn into_state(self) -> State {
-        State {
-            limits: self.limits,
-            peers: Peers::of(self.rows, self.most_addresses),
-            ..State::default()
-        }
+        State { limits: self.limits, peers: Peers::of(self.parts), ..State::default() }
     }
 }

@@ -47,7 +47,7 @@ pub use key::PeerKey;
 
 pub use address::{Address, AddressList, AddressRef};
 
-pub(crate) use bulk::PeerRows;
+pub(crate) use bulk::{PeerRows, Place};
 
 pub(crate) use packer::AddressPacker;
 

@@ -8,6 +8,7 @@ use std::hint::black_box;
 use super::{
     Change, Effect, Limits, PeerEntry, PeerKey,
     batch::{addresses_in, fit},
+    bulk::PartRows,
     check,
     table::{FETCHED_MAX, Table, Wanted, fetch},
 };
@@ -23,16 +24,9 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// The peers of these rows, whose ids are distinct, and of which none has more addresses.
-    pub(super) fn of(rows: Vec<(PeerKey, PeerEntry)>, most_addresses: usize) -> Self {
-        let most = rows.len().div_ceil(PARTS);
-        let mut parts: [_; PARTS] = std::array::from_fn(|_| Vec::with_capacity(most + most / 16));
-        for (peer, entry) in rows {
-            if let Some(part) = parts.get_mut(part_of(&peer)) {
-                part.push((peer, entry));
-            }
-        }
-        Self { parts: parts.map(|rows| PeersPart::of(rows, most_addresses)) }
+    /// The peers of these rows, whose ids are distinct, and of which none has a profile.
+    pub(super) fn of(parts: [PartRows; PARTS]) -> Self {
+        Self { parts: parts.map(PeersPart::of) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -116,15 +110,9 @@ struct Room<'a> {
 }
 
 impl PeersPart {
-    fn of(rows: Vec<(PeerKey, PeerEntry)>, most_addresses: usize) -> Self {
-        let count = |has: fn(&PeerEntry) -> bool| rows.iter().filter(|(_, row)| has(row)).count();
-        Self {
-            seen: count(|entry| entry.seen.is_some()),
-            reputations: count(|entry| entry.reputation.is_some()),
-            profiles: count(|entry| entry.profile.is_some()),
-            rows: Table::of(rows),
-            most_addresses,
-        }
+    fn of(part: PartRows) -> Self {
+        let PartRows { rows, seen, reputations, most_addresses } = part;
+        Self { rows: Table::of(rows), seen, reputations, profiles: 0, most_addresses }
     }
 
     /// Applies records in order, each of changes of peers in this part, and each wholly or not at

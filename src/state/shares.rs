@@ -24,7 +24,7 @@ pub(super) struct Headroom {
 }
 
 impl Headroom {
-    pub(crate) fn of(state: &State) -> Self {
+    pub(super) fn of(state: &State) -> Self {
         let Limits { peers, dht_entries, packages, bans, bootstrap_nodes, value_bytes, .. } =
             state.limits;
         Self {
@@ -38,7 +38,7 @@ impl Headroom {
     }
 
     /// Takes what the changes need at most; false if there is not as much, for any order of them.
-    pub(crate) fn take(&mut self, changes: &[Change]) -> bool {
+    pub(super) fn take(&mut self, changes: &[Change]) -> bool {
         changes.iter().all(|change| self.take_for(change).is_some())
     }
 

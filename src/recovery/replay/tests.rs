@@ -91,3 +91,21 @@ fn a_crew_is_hired_where_the_records_can_be_shared_out() {
     let (replayed, refused) = stream.finish();
     assert_eq!((replayed, refused.count, state.counts().peers), (32, 0, 20));
 }
+
+#[test]
+fn large_values_are_applied_before_many_of_them_are_in_memory() {
+    let mut state = State::new(Limits::default());
+    let mut stream = Stream::into(&mut state, Size { block: 4096, threads: 2 });
+    let at = crate::state::Time::EPOCH;
+    for lsn in 1..=9 {
+        let value = vec![7; 200 << 10].into();
+        let put = Change::DhtPut { key: lsn.to_string().into(), value, at };
+        let mut payload = Vec::new();
+        encode(&[put], &mut payload).unwrap();
+        stream.add(Lsn::new(lsn), &payload).unwrap();
+        assert!(stream.block.bytes < 1 << 20 && stream.crew.is_none(), "lsn {lsn}");
+    }
+    assert_eq!(stream.state.counts().dht_entries, 6, "one block of six went in");
+    assert_eq!(stream.finish().0, 9);
+    assert_eq!(state.counts().dht_entries, 9);
+}

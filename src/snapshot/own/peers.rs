@@ -1,7 +1,7 @@
 //! Peers and reputations, put together while they are read.
 
 use super::{Text, key};
-use crate::state::{AddressPacker, Limits, Peer, PeerEntry, PeerRows};
+use crate::state::{AddressPacker, Limits, Peer, PeerEntry, PeerRows, Place};
 
 /// Peers with their reputations. Both lists are in the order of the ids, so that no reputation has
 /// to look for its peer and no id comes twice.
@@ -20,13 +20,16 @@ struct Ids {
     bytes: Vec<u8>,
     /// Where each begins, and where the last one ends.
     bounds: Vec<usize>,
+    /// Where the peer of each was put.
+    places: Vec<Place>,
 }
 
 impl Ids {
     fn with_room(ids: usize) -> Self {
         // An id of the commoner kind has 52 bytes.
         let bytes = Vec::with_capacity(ids.saturating_mul(52));
-        Self { bytes, bounds: Vec::with_capacity(ids.saturating_add(1)) }
+        let bounds = Vec::with_capacity(ids.saturating_add(1));
+        Self { bytes, bounds, places: Vec::with_capacity(ids) }
     }
 
     fn get(&self, index: usize) -> Option<&[u8]> {
@@ -34,7 +37,7 @@ impl Ids {
     }
 
     /// Adds an id, which must come behind all others.
-    fn push(&mut self, id: &[u8]) -> Option<()> {
+    fn push(&mut self, id: &[u8], place: Place) -> Option<()> {
         let last = self.bounds.len().checked_sub(2).and_then(|last| self.get(last));
         if last.is_some_and(|last| last >= id) {
             return None;
@@ -44,6 +47,7 @@ impl Ids {
         }
         self.bytes.extend_from_slice(id);
         self.bounds.push(self.bytes.len());
+        self.places.push(place);
         Some(())
     }
 }
@@ -70,8 +74,9 @@ impl Peers {
         let last_seen = text.time()?;
         text.skip(b"\n    }")?;
         let seen = Peer { last_seen, addresses: self.packer.take()?, verified: false };
-        self.rows.add(key(&id)?, PeerEntry { seen: Some(seen), ..PeerEntry::default() })?;
-        self.ids.push(&id)
+        let entry = PeerEntry { seen: Some(seen), ..PeerEntry::default() };
+        let place = self.rows.add(key(&id)?, entry)?;
+        self.ids.push(&id, place)
     }
 
     pub(super) fn reputation(&mut self, text: &mut Text<'_>) -> Option<()> {
@@ -83,7 +88,7 @@ impl Peers {
             self.next += 1;
         }
         if self.ids.get(self.next) == Some(id) {
-            self.rows.set_reputation(self.next, reputation)?;
+            self.rows.set_reputation(*self.ids.places.get(self.next)?, reputation)?;
             self.next += 1;
             return Some(());
         }
@@ -94,6 +99,6 @@ impl Peers {
         }
         self.last_other = Some(id.into());
         let entry = PeerEntry { reputation: Some(reputation), ..PeerEntry::default() };
-        self.rows.add(key(id)?, entry)
+        self.rows.add(key(id)?, entry).map(|_| ())
     }
 }
