@@ -13,7 +13,8 @@ cd "$(dirname "$0")/.."
 tree=target/mutants/tree
 build=$PWD/target/mutants/build
 # The first red one ends a mutant: quick ones, and those that catch most, come first.
-suites=(regressions recovery_cases faults folder_syncs names_in_doubt lessons crash corruption bad_input lib kill wakers)
+suites=(regressions recovery_cases faults folder_syncs names_in_doubt lessons crash corruption bad_input history_repair
+    lib kill wakers)
 # What caught each mutant the last time all of them were run: that suite is tried first.
 last_table=tests/mutants.txt
 seconds_per_suite=${PEER_JOURNAL_MUTANT_SECONDS:-600}
@@ -156,10 +157,14 @@ mutant cut-sync src/recovery/repair.rs \
 mutant repair-seal-sync src/recovery/repair.rs \
     'file.write_at(offset, &bytes).and_then(|()| file.sync()).map_err(failed)?;' \
     'file.write_at(offset, &bytes).map_err(failed)?;'
-mutant quarantine-sync src/recovery/repair.rs \
+mutant quarantine-sync src/recovery/quarantine.rs \
     '.and_then(|()| file.write_at(0, bytes))
             .and_then(|()| file.sync())' \
     '.and_then(|()| file.write_at(0, bytes))'
+
+mutant rewritten-segment-sync src/mend/rewrite.rs \
+    '.and_then(|()| file.sync())' \
+    ''
 
 # -- each sync of a folder
 
@@ -221,15 +226,15 @@ mutant sync-journal-folder-before-reading src/recovery/mod.rs \
 mutant sync-state-folder-before-reading src/recovery/mod.rs \
     'for dir in [&*places.journal_dir, places.parent()] {' \
     'for dir in [&*places.journal_dir] {'
-mutant quarantine-folder-sync-of-a-copy src/recovery/repair.rs \
-    'self.put_note(&path, verdict, origin)?;
+mutant quarantine-folder-sync-of-a-copy src/recovery/quarantine.rs \
+    'self.put_note(&kept, verdict, &origin)?;
         self.sync_dir(&dir)?;' \
-    'self.put_note(&path, verdict, origin)?;'
-mutant quarantine-folder-sync-of-a-move src/recovery/repair.rs \
+    'self.put_note(&kept, verdict, &origin)?;'
+mutant quarantine-folder-sync-of-a-move src/recovery/quarantine.rs \
     'self.sync_dir(&dir)?;
         self.sync_dir(path.parent()' \
     'self.sync_dir(path.parent()'
-mutant old-folder-sync-of-a-move src/recovery/repair.rs \
+mutant old-folder-sync-of-a-move src/recovery/quarantine.rs \
     'self.sync_dir(path.parent().unwrap_or(Path::new(".")))?;' \
     ''
 
@@ -281,6 +286,10 @@ mutant second-file-of-a-large-update-removed src/snapshot/publish.rs \
 mutant cut-before-copied src/recovery/repair.rs \
     '} else if let Some(kept) = self.copy_damage(segment, judged)? {' \
     '} else if let Some(kept) = (if judged.cut.is_some() { None } else { self.copy_damage(segment, judged)? }) {'
+mutant history-rewritten-before-copied src/mend/past.rs \
+    'for range in &ranges {' \
+    'self.write_anew(file, segment, &bytes, &sound)?;
+                    for range in &ranges {'
 mutant unborn-removed-too-early src/persistence/engine.rs \
     'let segment = start_first_segment(options, &places, store_id, previous, &recovered)?;
         recovered.remove_unborn(vfs.as_ref())?;' \
@@ -396,6 +405,18 @@ mutant segment-number-used-again src/recovery/mod.rs \
 mutant batch-torn-apart src/state/batch.rs \
     'let mut next = self.clone();' \
     'for change in changes { self.apply(change)?; } let mut next = self.clone();'
+mutant shared-out-without-room src/state/shares.rs \
+    'if !ledger.headroom.take(changes) {' \
+    'if !ledger.headroom.take(changes) && false {'
+mutant addresses-given-uncounted src/state/shares.rs \
+    'changes.iter().for_each(|change| ledger.give(change));' \
+    ''
+mutant most-addresses-forgotten src/state/peers/edit.rs \
+    'self.most_addresses = self.most_addresses.max(count);' \
+    ''
+mutant part-of-a-record-applied src/state/peers.rs \
+    'self.apply_each(changes, limits).inspect_err(|_| *self = before)' \
+    '{ let _unused = before; self.apply_each(changes, limits) }'
 mutant rotation-overtakes src/persistence/queue.rs \
     'let work = match inner.closed.pop_front() {' \
     'let work = match inner.closed.pop_back() {'

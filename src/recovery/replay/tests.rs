@@ -38,7 +38,7 @@ fn one_by_one(records: &[Vec<Change>], before: &State) -> Told {
 fn limits(most: usize) -> Limits {
     let mut limits = Limits::default();
     (limits.peers, limits.dht_entries, limits.packages) = (most, most, most);
-    (limits.bans, limits.bootstrap_nodes, limits.addresses_per_peer) = (most, most, 2 + most % 3);
+    (limits.bans, limits.bootstrap_nodes, limits.addresses_per_peer) = (most, most, 1 + most % 3);
     limits.value_bytes = most as u64 * 4;
     limits
 }
@@ -90,6 +90,27 @@ fn a_crew_is_hired_where_the_records_can_be_shared_out() {
     assert!(stream.crew.is_none(), "at the limit one thread takes them in order");
     let (replayed, refused) = stream.finish();
     assert_eq!((replayed, refused.count, state.counts().peers), (32, 0, 20));
+}
+
+#[test]
+fn a_record_that_a_part_refuses_leaves_nothing_there() {
+    let peer = || crate::state::PeerKey::from_text("xa");
+    let at = crate::state::Time::EPOCH;
+    let addresses = ["1", "2"].map(crate::state::Address::from_text).to_vec();
+    let records = [
+        vec![Change::PeerVerified { peer: peer(), verified: true }],
+        vec![
+            Change::RetrievalFailed { peer: peer(), at },
+            Change::PeerSeen { peer: peer(), at, addresses },
+        ],
+    ];
+    let mut limits = limits(100);
+    limits.addresses_per_peer = 1;
+    let state = State::new(limits);
+    let told = replayed(&records, &state, Size { block: 1, threads: 2 });
+    assert_eq!(told, one_by_one(&records, &state));
+    assert_eq!(told.2.0, 1, "the second is refused");
+    assert!(!told.0.contains("Reputation {"), "{}", told.0);
 }
 
 #[test]
