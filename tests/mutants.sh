@@ -228,7 +228,7 @@ mutant sync-state-folder-before-reading src/recovery/mod.rs \
     'for dir in [&*places.journal_dir] {'
 mutant quarantine-folder-sync-of-a-copy src/recovery/quarantine.rs \
     'self.put_note(&kept, verdict, &origin)?;
-        self.sync_dir(&dir)?;' \
+            self.sync_dir(&dir)?;' \
     'self.put_note(&kept, verdict, &origin)?;'
 mutant quarantine-folder-sync-of-a-move src/recovery/quarantine.rs \
     'self.sync_dir(&dir)?;
@@ -287,9 +287,9 @@ mutant cut-before-copied src/recovery/repair.rs \
     '} else if let Some(kept) = self.copy_damage(segment, judged)? {' \
     '} else if let Some(kept) = (if judged.cut.is_some() { None } else { self.copy_damage(segment, judged)? }) {'
 mutant history-rewritten-before-copied src/mend/past.rs \
-    'for range in &ranges {' \
+    'let kept = quarantine.keep(segment, path, &bytes, &ranges, verdict)?;' \
     'self.write_anew(file, segment, &bytes, &sound)?;
-                    for range in &ranges {'
+                    let kept = quarantine.keep(segment, path, &bytes, &ranges, verdict)?;'
 mutant unborn-removed-too-early src/persistence/engine.rs \
     'let segment = start_first_segment(options, &places, store_id, previous, &recovered)?;
         recovered.remove_unborn(vfs.as_ref())?;' \

@@ -23,12 +23,12 @@ use crate::{
         name::SegmentName,
         scan::{Scan, scan},
     },
-    recovery::inventory::read_segment,
+    recovery::inventory::{read_header, read_segment},
     snapshot::{
         name::{fallback_name, parse_fallback},
         publish::Places,
     },
-    vfs::{EntryKind, Vfs, read_full},
+    vfs::{EntryKind, Vfs},
 };
 
 /// The history of one store, while it is open. Nobody else touches the folder.
@@ -299,10 +299,8 @@ impl Keeper {
     /// When a segment of the history was made.
     fn began(&self, name: SegmentName) -> Option<DateTime<Utc>> {
         let path = self.dir.join(name.to_string());
-        let file = self.vfs.open_read_only(&path).ok()?;
-        let mut bytes = [0; HEADER_BYTES];
-        read_full(file.as_ref(), 0, &mut bytes).ok()?;
-        DateTime::from_timestamp_millis(SegmentHeader::decode(&bytes).ok()?.created_ms)
+        let header = read_header(self.vfs.as_ref(), &path).ok()?.ok()?;
+        DateTime::from_timestamp_millis(header.created_ms)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {

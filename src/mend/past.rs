@@ -22,13 +22,13 @@ use crate::{
         scan::{Scan, scan},
     },
     recovery::{
-        inventory::read_segment,
-        quarantine::{Piece, Quarantine},
+        inventory::{read_header, read_segment},
+        quarantine::Quarantine,
         report::Finding,
         steps::{RepairAction, RepairStep},
     },
     snapshot::publish::Places,
-    vfs::{Vfs, read_full},
+    vfs::Vfs,
 };
 
 /// The history of a store that nobody else holds.
@@ -105,13 +105,8 @@ impl Past<'_> {
                 Some(Cure::Rewrite(ranges)) => {
                     let bytes = read(self.vfs, &file.path)?;
                     let segment = called(&file.path)?;
-                    let mut kept = None;
-                    for range in &ranges {
-                        let bytes = bytes.get(range.clone()).unwrap_or_default();
-                        let (path, range) = (&file.path, range.clone());
-                        let piece = Piece { segment, path, range, bytes };
-                        kept = Some(quarantine.keep(&piece, file.verdict)?);
-                    }
+                    let (path, verdict) = (&file.path, file.verdict);
+                    let kept = quarantine.keep(segment, path, &bytes, &ranges, verdict)?;
                     self.write_anew(file, segment, &bytes, &sound)?;
                     let sound = file.records;
                     (kept, format!("in the history; written anew with its {sound} sound records"))
@@ -189,12 +184,10 @@ impl Past<'_> {
     fn headers(&self, files: &[FileReport]) -> Result<Vec<SegmentHeader>, Error> {
         let mut headers = Vec::new();
         for file in files.iter().filter(|file| file.kind == FileKind::HistorySegment) {
-            let mut bytes = [0; HEADER_BYTES];
-            self.vfs
-                .open_read_only(&file.path)
-                .and_then(|open| read_full(open.as_ref(), 0, &mut bytes))
-                .map_err(|error| Error::io("cannot read a segment", &file.path, error))?;
-            headers.extend(SegmentHeader::decode(&bytes));
+            let header = read_header(self.vfs, &file.path);
+            headers.extend(header.map_err(|error| {
+                Error::io("cannot read the header of a segment", &file.path, error)
+            })?);
         }
         Ok(headers)
     }

@@ -8,7 +8,7 @@ use std::{
 use super::past::{self, Past};
 use crate::{
     Builder, Error, FileKind, FileReport, OnDamage, P2PStatePersistence, Reader, RecoveryReport,
-    Verdict,
+    Verdict, history,
     recovery::{
         report::Finding,
         steps::{RepairAction, RepairStep, steps},
@@ -138,8 +138,11 @@ impl Repair {
     }
 
     fn mend_past(&self) -> Result<Vec<Finding>, Error> {
-        let reader = self.reader()?;
         let (vfs, places) = (self.vfs.as_ref(), &self.places);
+        if vfs.metadata(&history::dir(places)).is_err() {
+            return Ok(Vec::new());
+        }
+        let reader = self.reader()?;
         let past = Past { vfs, places, store_id: reader.store_id(), now: self.builder.now() };
         past.mend(&reader.files()?)
     }

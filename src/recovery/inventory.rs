@@ -281,6 +281,16 @@ pub(crate) fn read_segment(vfs: &dyn Vfs, path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
+/// What a segment's header says.
+pub(crate) fn read_header(
+    vfs: &dyn Vfs,
+    path: &Path,
+) -> io::Result<Result<SegmentHeader, HeaderError>> {
+    let mut bytes = [0; HEADER_BYTES];
+    read_full(vfs.open_read_only(path)?.as_ref(), 0, &mut bytes)?;
+    Ok(SegmentHeader::decode(&bytes))
+}
+
 fn read_around_bad_sectors(file: &dyn VfsFile) -> io::Result<Vec<u8>> {
     let len = usize::try_from(file.len()?.min(SEGMENT_FILE_BYTES_MAX)).map_err(io::Error::other)?;
     let mut bytes = vec![u8::MAX; len];

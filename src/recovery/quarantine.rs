@@ -21,27 +21,31 @@ pub(crate) struct Quarantine<'a> {
     pub(crate) now: DateTime<Utc>,
 }
 
-/// A piece of a segment.
-pub(crate) struct Piece<'a> {
-    pub(crate) segment: SegmentName,
-    pub(crate) path: &'a Path,
-    /// Where in the file the bytes stand.
-    pub(crate) range: Range<usize>,
-    pub(crate) bytes: &'a [u8],
-}
-
 impl Quarantine<'_> {
-    /// Writes a piece of a segment and a note about it, durably.
-    pub(crate) fn keep(&self, piece: &Piece<'_>, verdict: Verdict) -> Result<PathBuf, Error> {
-        let Piece { segment, path, range, bytes } = piece;
-        let (start, end) = (range.start, range.end);
-        let name = format!("{segment}.{start}-{end}");
-        let (dir, kept) = self.path(&name, crc32fast::hash(bytes))?;
-        self.put(&kept, bytes)?;
-        let origin = format!("bytes {start}..{end} of {}", path.display());
-        self.put_note(&kept, verdict, &origin)?;
-        self.sync_dir(&dir)?;
-        Ok(kept)
+    /// Writes these ranges of a segment, each with a note, durably; says where the last one is.
+    pub(crate) fn keep(
+        &self,
+        segment: SegmentName,
+        path: &Path,
+        bytes: &[u8],
+        ranges: &[Range<usize>],
+        verdict: Verdict,
+    ) -> Result<Option<PathBuf>, Error> {
+        let mut last = None;
+        for Range { start, end } in ranges {
+            let piece = bytes.get(*start..*end).unwrap_or_default();
+            if piece.is_empty() {
+                continue;
+            }
+            let name = format!("{segment}.{start}-{end}");
+            let (dir, kept) = self.path(&name, crc32fast::hash(piece))?;
+            self.put(&kept, piece)?;
+            let origin = format!("bytes {start}..{end} of {}", path.display());
+            self.put_note(&kept, verdict, &origin)?;
+            self.sync_dir(&dir)?;
+            last = Some(kept);
+        }
+        Ok(last)
     }
 
     /// Moves a whole file here.

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use super::{
     inventory::{Header, Inventory, SEGMENT_FILE_BYTES_MAX, SegmentFile, read_segment},
     plan::{Judged, Plan},
-    quarantine::{Piece, Quarantine},
+    quarantine::Quarantine,
     report::RecoveryReport,
     verdict::Verdict,
 };
@@ -167,17 +167,8 @@ impl Repair<'_> {
         }
         let bytes = read_segment(self.vfs, &segment.path)
             .map_err(|error| Error::io("cannot read a journal segment", &segment.path, error))?;
-        let (quarantine, mut kept) = (self.quarantine(), None);
-        for range in copied_ranges(segment, judged, segment.content_end()) {
-            let piece = bytes.get(range.clone()).unwrap_or_default();
-            if piece.is_empty() {
-                continue;
-            }
-            let (name, path) = (segment.name, &segment.path);
-            let piece = Piece { segment: name, path, range, bytes: piece };
-            kept = Some(quarantine.keep(&piece, judged.verdict)?);
-        }
-        Ok(kept)
+        let ranges = copied_ranges(segment, judged, segment.content_end());
+        self.quarantine().keep(segment.name, &segment.path, &bytes, &ranges, judged.verdict)
     }
 
     fn quarantine(&self) -> Quarantine<'_> {
