@@ -417,6 +417,19 @@ mutant most-addresses-forgotten src/state/peers/edit.rs \
 mutant part-of-a-record-applied src/state/peers.rs \
     'self.apply_each(changes, limits).inspect_err(|_| *self = before)' \
     '{ let _unused = before; self.apply_each(changes, limits) }'
+mutant retrievals-not-seen src/state/live.rs \
+    'self.settle();
+        &self.state' \
+    '&self.state'
+mutant retrievals-out-of-order src/state/live.rs \
+    'if !has_room || !changes.iter().all(Change::leaves_reputations) {' \
+    'if !has_room {'
+mutant retrievals-without-room src/state/live.rs \
+    'most.saturating_add(changes) <= self.state.limits.peers' \
+    'true'
+mutant retrievals-of-a-new-peer-apart src/state/peers.rs \
+    'has_grown |= slot.is_none();' \
+    ''
 mutant rotation-overtakes src/persistence/queue.rs \
     'let work = match inner.closed.pop_front() {' \
     'let work = match inner.closed.pop_back() {'

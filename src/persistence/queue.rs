@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Lsn,
     journal::format::{PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES},
-    state::{self, Change, Effect, State},
+    state::{self, Change, Effect, LiveState, State},
 };
 
 /// Times that a large difference is worked out without the lock.
@@ -37,7 +37,7 @@ pub(super) struct Work {
 
 #[derive(Debug)]
 struct Inner {
-    state: State,
+    state: LiveState,
     last_lsn: Lsn,
     open: Batch,
     /// Batches closed by a request to rotate, oldest first.
@@ -81,7 +81,7 @@ impl Queue {
         unsynced_bytes_max: usize,
     ) -> Self {
         let inner = Inner {
-            state,
+            state: LiveState::new(state),
             last_lsn,
             open: Batch::default(),
             closed: VecDeque::new(),
@@ -143,8 +143,8 @@ impl Queue {
                 return self.append_if_it_fits(inner, &changes, &payload);
             }
         }
-        let inner = self.lock();
-        let (changes, payload) = derive(&inner.state)?;
+        let mut inner = self.lock();
+        let (changes, payload) = derive(inner.state.get())?;
         self.append_if_it_fits(inner, &changes, &payload)
     }
 
@@ -214,8 +214,8 @@ impl Queue {
 
     /// The state and its LSN, consistent.
     pub(super) fn view(&self) -> (State, Lsn) {
-        let inner = self.lock();
-        (inner.state.clone(), inner.last_lsn)
+        let mut inner = self.lock();
+        (inner.state.get().clone(), inner.last_lsn)
     }
 
     pub(super) fn last_lsn(&self) -> Lsn {
@@ -246,7 +246,7 @@ impl Queue {
         let next = inner.spare.take().unwrap_or_default();
         let batch = std::mem::replace(&mut inner.open, next);
         inner.closed.push_back(Work { batch, rotate: Some(reply) });
-        let pinned = (inner.state.clone(), inner.last_lsn);
+        let pinned = (inner.state.get().clone(), inner.last_lsn);
         drop(inner);
         self.progress.demand();
         Ok(pinned)
@@ -269,7 +269,7 @@ impl Queue {
             return Ok(None);
         }
         publish(&state, lsn.next())?;
-        inner.state = state;
+        inner.state = LiveState::new(state);
         inner.last_lsn = lsn.next();
         // Under the lock: no later record may be called durable before this is.
         self.progress.set_unsettled(lsn.next());

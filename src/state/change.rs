@@ -189,6 +189,31 @@ impl Change {
     pub const fn is_ban(&self) -> bool {
         matches!(self, Self::Banned { .. } | Self::Unbanned { .. })
     }
+
+    /// True if the change does the same before a retrieval as after it, and the retrieval does too.
+    /// Where there is room for a row, it is all one which of them makes it.
+    pub(super) const fn leaves_reputations(&self) -> bool {
+        matches!(
+            self,
+            Self::PeerSeen { .. }
+                | Self::AddressesAdded { .. }
+                | Self::AddressesReplaced { .. }
+                | Self::AddressesRemoved { .. }
+                | Self::PeerProfiled { .. }
+                | Self::PeerVerified { .. }
+                | Self::PeerSet { .. }
+                | Self::DhtPut { .. }
+                | Self::DhtRemoved { .. }
+                | Self::PackageCached { .. }
+                | Self::PackageDropped { .. }
+                | Self::BootstrapAdded { .. }
+                | Self::BootstrapRemoved { .. }
+                | Self::BootstrapReplaced { .. }
+                | Self::Banned { .. }
+                | Self::Unbanned { .. }
+                | Self::Expired { .. }
+        )
+    }
 }
 
 /// Appends the changes to `out`, as the payload of a record holds them: one after another.

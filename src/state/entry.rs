@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AddressList, Time, table::Shared};
+use super::{AddressList, Change, PeerKey, Time, table::Shared};
 
 /// Everything about one peer but a ban. At least one part is there.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,23 +54,51 @@ pub struct Reputation {
     pub packages_provided: u64,
 }
 
-impl Reputation {
-    /// Counts a retrieval that took `response_ms` milliseconds; a new time weighs three tenths.
-    pub(super) fn succeed(&mut self, at: Time, response_ms: u64) {
-        self.avg_response_time_ms = if self.successful_retrievals == 0 {
-            response_ms
-        } else {
-            let (old, new) = (u128::from(self.avg_response_time_ms), u128::from(response_ms));
-            u64::try_from((7 * old + 3 * new) / 10).unwrap_or(u64::MAX)
+/// A retrieval from a peer.
+#[derive(Debug)]
+pub(super) struct Retrieval {
+    pub(super) peer: PeerKey,
+    pub(super) at: Time,
+    /// How long it took, in milliseconds; `None` if it failed.
+    pub(super) response_ms: Option<u64>,
+}
+
+impl Retrieval {
+    /// The retrieval that a change tells of.
+    pub(super) fn of(change: &Change) -> Option<Self> {
+        let (peer, at, response_ms) = match change {
+            Change::RetrievalSucceeded { peer, at, response_ms } => (peer, at, Some(*response_ms)),
+            Change::RetrievalFailed { peer, at } => (peer, at, None),
+            _ => return None,
         };
-        self.successful_retrievals = self.successful_retrievals.saturating_add(1);
+        Some(Self { peer: peer.clone(), at: *at, response_ms })
+    }
+}
+
+impl Reputation {
+    /// Counts a retrieval. It took so many milliseconds, of which the average takes three tenths;
+    /// `None` if it failed.
+    pub(super) fn count(&mut self, at: Time, response_ms: Option<u64>) {
+        if let Some(new) = response_ms {
+            self.avg_response_time_ms = if self.successful_retrievals == 0 {
+                new
+            } else {
+                average(self.avg_response_time_ms, new)
+            };
+            self.successful_retrievals = self.successful_retrievals.saturating_add(1);
+        } else {
+            self.failed_retrievals = self.failed_retrievals.saturating_add(1);
+        }
         self.last_seen = self.last_seen.max(at);
     }
+}
 
-    /// Counts a retrieval that failed.
-    pub(super) fn fail(&mut self, at: Time) {
-        self.failed_retrievals = self.failed_retrievals.saturating_add(1);
-        self.last_seen = self.last_seen.max(at);
+/// Seven tenths of the old average and three of the new time, rounded down.
+fn average(old: u64, new: u64) -> u64 {
+    let small = || old.checked_mul(7)?.checked_add(new.checked_mul(3)?);
+    match small() {
+        Some(sum) => sum / 10,
+        None => u64::try_from((7 * u128::from(old) + 3 * u128::from(new)) / 10).unwrap_or(u64::MAX),
     }
 }
 

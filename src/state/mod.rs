@@ -18,6 +18,7 @@ mod entry;
 mod key;
 mod leaf;
 pub mod limits;
+mod live;
 mod packer;
 mod peers;
 mod plain;
@@ -60,6 +61,8 @@ pub use difference::{Difference, RowChanges};
 pub use entry::{Ban, CacheEntry, DhtEntry, GeoLocation, Peer, PeerEntry, Profile, Reputation};
 
 pub use limits::Limits;
+
+pub(crate) use live::LiveState;
 
 pub use undo::{RowKey, Undo};
 

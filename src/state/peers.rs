@@ -10,7 +10,8 @@ use super::{
     batch::{addresses_in, fit},
     bulk::PartRows,
     check,
-    table::{FETCHED_MAX, Table, Wanted, fetch},
+    entry::Retrieval,
+    table::{FETCHED_MAX, Table, Wanted, fetch, find_each},
 };
 use crate::Error;
 
@@ -70,6 +71,26 @@ impl Peers {
     pub(super) fn fetch(&self, changes: &[Change]) {
         let peers = changes.iter().filter_map(Change::peer);
         fetch_all(peers.map(|peer| self.parts.get(part_of(peer))?.rows.wanted(peer)));
+    }
+
+    /// Counts retrievals in order. There is room for them, even if each needs a peer of its own.
+    pub(super) fn count_all(&mut self, retrievals: &[Retrieval]) {
+        for retrievals in retrievals.chunks(FETCHED_MAX) {
+            let peers = retrievals.iter().map(|retrieval| &retrieval.peer);
+            let slots =
+                find_each(peers.map(|peer| self.parts.get(part_of(peer))?.rows.wanted(peer)));
+            let mut has_grown = false;
+            for (retrieval, mut slot) in retrievals.iter().zip(slots) {
+                let Some(part) = self.parts.get_mut(part_of(&retrieval.peer)) else { continue };
+                // A row that came in between may be the one that was not there, and may have moved
+                // others.
+                if has_grown {
+                    slot = part.rows.find(&retrieval.peer);
+                }
+                has_grown |= slot.is_none();
+                part.count(slot, retrieval);
+            }
+        }
     }
 
     /// Gives the parts away; none are left.

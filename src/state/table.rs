@@ -49,7 +49,12 @@ impl<T: ?Sized> Shared for Arc<T> {
 }
 
 /// A key, and the leaf where its row may be.
-pub(super) type Wanted<'t, Q, K, V> = (&'t Q, &'t Leaf<K, V>, Tag);
+pub(super) struct Wanted<'t, Q: ?Sized, K, V> {
+    key: &'t Q,
+    tag: Tag,
+    index: usize,
+    leaf: &'t Leaf<K, V>,
+}
 
 /// The copy-on-write hash table. Rows come out in no particular order.
 #[derive(Clone)]
@@ -149,7 +154,7 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
         Some(Slot { leaf: index, row })
     }
 
-    /// A key for [`fetch`].
+    /// A key for [`find_each`] and [`fetch`].
     pub(super) fn wanted<'t, Q: ?Sized + Eq + Hash>(
         &'t self,
         key: &'t Q,
@@ -158,7 +163,8 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
         K: Borrow<Q>,
     {
         let hash = self.hash(key);
-        self.leaf(self.leaf_of(hash)).map(|leaf| (key, leaf, tag(hash)))
+        let index = self.leaf_of(hash);
+        self.leaf(index).map(|leaf| Wanted { key, tag: tag(hash), index, leaf })
     }
 
     /// The value of a key.
@@ -339,23 +345,40 @@ pub(super) fn fetch_counts<'a, T: Shared + 'a>(nodes: impl Iterator<Item = &'a T
     black_box(nodes.map(Shared::holders).fold(0, usize::wrapping_add));
 }
 
-/// Looks at the rows of keys that are about to be found, of one table or of several, and tells how
-/// many `look` says yes to. One step for all keys before the next step: memory fetches what a step
-/// needs for all of them at once, while [`find`](Table::find) has to wait at each step of each key.
+/// Finds the rows of several keys, of one table or of several. One step for all keys before the
+/// next step: memory fetches what a step needs for all of them at once, while
+/// [`find`](Table::find) has to wait at each step of each key.
+pub(super) fn find_each<'t, Q: ?Sized + Eq + 't, K: Borrow<Q> + 't, V: 't>(
+    wanted: impl Iterator<Item = Option<Wanted<'t, Q, K, V>>>,
+) -> [Option<Slot>; FETCHED_MAX] {
+    find_rows(wanted).map(|row| row.map(|(slot, _)| slot))
+}
+
+/// Looks at the rows of keys that are about to be found, as [`find_each`] does, and tells how many
+/// `look` says yes to.
 pub(super) fn fetch<'t, Q: ?Sized + Eq + 't, K: Borrow<Q> + 't, V: 't>(
     wanted: impl Iterator<Item = Option<Wanted<'t, Q, K, V>>>,
     look: impl Fn(&V) -> bool,
 ) -> usize {
-    let mut rows: [Option<Wanted<'t, Q, K, V>>; FETCHED_MAX] = [None; FETCHED_MAX];
+    let rows = find_rows(wanted);
+    rows.iter().flatten().filter(|(slot, leaf)| leaf.get(slot.row).is_some_and(&look)).count()
+}
+
+type Found<'t, K, V> = Option<(Slot, &'t Leaf<K, V>)>;
+
+fn find_rows<'t, Q: ?Sized + Eq + 't, K: Borrow<Q> + 't, V: 't>(
+    wanted: impl Iterator<Item = Option<Wanted<'t, Q, K, V>>>,
+) -> [Found<'t, K, V>; FETCHED_MAX] {
+    let mut rows: [Option<Wanted<'t, Q, K, V>>; FETCHED_MAX] = [const { None }; FETCHED_MAX];
     for (row, wanted) in rows.iter_mut().zip(wanted) {
         *row = wanted;
     }
-    black_box(rows.iter().flatten().filter(|(_, leaf, tag)| leaf.tagged(*tag) == 0).count());
-    let values = rows.map(|row| {
-        let (key, leaf, tag) = row?;
-        leaf.get(leaf.find(tag, |known| known.borrow() == key)?)
-    });
-    values.iter().flatten().filter(|value| look(value)).count()
+    black_box(rows.iter().flatten().filter(|row| row.leaf.tagged(row.tag) == 0).count());
+    rows.map(|row| {
+        let Wanted { key, tag, index, leaf } = row?;
+        let row = leaf.find(tag, |known| known.borrow() == key)?;
+        Some((Slot { leaf: index, row }, leaf))
+    })
 }
 
 fn pair<K, V>((key, value): &(K, V)) -> (&K, &V) {

@@ -7,7 +7,7 @@ use crate::{
     Error,
     state::{
         Address, AddressList, Change, Effect, GeoLocation, Peer, PeerKey, Profile, Reputation,
-        Time, check::full, table::Slot, wide,
+        Time, check::full, entry::Retrieval, table::Slot, wide,
     },
 };
 
@@ -57,10 +57,11 @@ impl PeersPart {
                 PeerEdit { last_seen: *last_seen, addresses: replaced(old, addresses), ..keep(old) }
             }),
             Change::RetrievalSucceeded { peer, at, response_ms } => {
-                self.edit_reputation(room, peer, |reputation| reputation.succeed(*at, *response_ms))
+                let response_ms = Some(*response_ms);
+                self.edit_reputation(room, peer, |reputation| reputation.count(*at, response_ms))
             }
             Change::RetrievalFailed { peer, at } => {
-                self.edit_reputation(room, peer, |reputation| reputation.fail(*at))
+                self.edit_reputation(room, peer, |reputation| reputation.count(*at, None))
             }
             Change::PackagesProvided { peer, count } => {
                 self.edit_reputation(room, peer, |reputation| reputation.packages_provided = *count)
@@ -174,6 +175,18 @@ impl PeersPart {
         self.rows.edit(slot, peer, |entry| entry.reputation = Some(new));
         self.reputations += usize::from(is_new);
         Ok(Effect::Changed)
+    }
+
+    /// Counts a retrieval of the peer whose row is at the slot; without one, of a new peer, for
+    /// which there is room.
+    pub(super) fn count(&mut self, slot: Option<Slot>, retrieval: &Retrieval) {
+        let mut is_new = false;
+        self.rows.edit(slot, &retrieval.peer, |entry| {
+            is_new = entry.reputation.is_none();
+            let reputation = entry.reputation.get_or_insert_default();
+            reputation.count(retrieval.at, retrieval.response_ms);
+        });
+        self.reputations += usize::from(is_new);
     }
 
     fn set_location(

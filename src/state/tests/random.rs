@@ -83,6 +83,15 @@ prop_compose! {
     }
 }
 
+/// Such changes as a live state puts off, half of the time.
+fn often_a_retrieval() -> impl Strategy<Value = Change> {
+    let retrieval = (0..6_u8, 0..3_i64, 0..3_u64).prop_map(|(who, ms, n)| match n {
+        0 => Change::RetrievalFailed { peer: peer(who), at: at(ms) },
+        _ => Change::RetrievalSucceeded { peer: peer(who), at: at(ms), response_ms: n },
+    });
+    prop_oneof![change(), retrieval]
+}
+
 proptest! {
     #[test]
     fn effects_and_counters_are_true(
@@ -168,5 +177,33 @@ proptest! {
             }
         }
         check_counters(&state);
+    }
+
+    /// Retrievals that wait make no difference that anybody can see.
+    #[test]
+    fn a_live_state_is_what_its_changes_make(
+        records in prop::collection::vec(prop::collection::vec(often_a_retrieval(), 1..3), 0..80),
+        looks in prop::collection::vec(0..80_usize, 0..4),
+        most in 1..9_usize,
+        before in prop::collection::vec(change(), 0..12),
+        fewer in 0..3_usize,
+    ) {
+        let mut limits = Limits { peers: most, addresses_per_peer: 2, ..Limits::default() };
+        let mut state = State::new(limits);
+        for change in &before {
+            state.apply(change).ok();
+        }
+        // Limits may have been lowered since.
+        limits.peers = most.saturating_sub(fewer);
+        state.limits = limits;
+        let mut live = LiveState::new(state.clone());
+        for (number, changes) in records.iter().enumerate() {
+            prop_assert_eq!(live.apply_all(changes).ok(), state.apply_all(changes).ok());
+            if looks.contains(&number) {
+                prop_assert_eq!(content(live.get()), content(&state));
+            }
+        }
+        prop_assert_eq!(content(live.get()), content(&state));
+        check_counters(live.get());
     }
 }

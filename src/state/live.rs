@@ -1,0 +1,67 @@
+//! The state that appends go into. What retrievals change is put off, and done for several at once.
+//!
+//! An append takes a lock, and behind that the processor begins nothing before what came earlier is
+//! there: each would wait by itself for a row that is seldom in the cache. A retrieval need not
+//! look at the row to be let in. It always counts, and only the want of room for one more peer can
+//! refuse it. So it waits here until there are several, whose rows are then waited for together.
+//! Nobody can tell: whoever looks at the state has them applied first.
+
+use super::{Change, Effect, State, check, entry::Retrieval, table::FETCHED_MAX};
+use crate::Error;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct LiveState {
+    state: State,
+    /// In order. There is room for all of them, even if each needs a peer of its own.
+    deferred: Vec<Retrieval>,
+}
+
+impl LiveState {
+    pub(crate) fn new(state: State) -> Self {
+        Self { state, deferred: Vec::with_capacity(FETCHED_MAX) }
+    }
+
+    /// Does what [`State::apply_all`] does, and tells the same, but that a retrieval is said to
+    /// change the state even where a counter has come to its end.
+    pub(crate) fn apply_all(&mut self, changes: &[Change]) -> Result<Effect, Error> {
+        let has_room = self.has_room_for(changes.len());
+        if let [change] = changes
+            && has_room
+            && let Some(retrieval) = Retrieval::of(change)
+        {
+            check::fields(change)?;
+            self.defer(retrieval);
+            return Ok(Effect::Changed);
+        }
+        // What leaves reputations alone gives the same before as after.
+        if !has_room || !changes.iter().all(Change::leaves_reputations) {
+            self.settle();
+        }
+        self.state.apply_all(changes)
+    }
+
+    /// The state as of the last change.
+    pub(crate) fn get(&mut self) -> &State {
+        self.settle();
+        &self.state
+    }
+
+    /// True if none of these changes, and none of those put off, can be one peer too many.
+    fn has_room_for(&self, changes: usize) -> bool {
+        let most = self.state.peers.len().saturating_add(self.deferred.len());
+        most.saturating_add(changes) <= self.state.limits.peers
+    }
+
+    fn defer(&mut self, retrieval: Retrieval) {
+        self.deferred.push(retrieval);
+        if self.deferred.len() >= FETCHED_MAX {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        self.state.peers.count_all(&self.deferred);
+        self.deferred.clear();
+    }
+}
