@@ -96,13 +96,14 @@ pub(super) struct Stream<'a> {
 pub(super) struct Size {
     /// Changes that are decoded before the first of them is applied.
     pub(super) block: usize,
-    /// Threads that apply blocks; one or none for the caller's alone.
-    pub(super) threads: usize,
+    /// Threads that apply blocks; one or none for the caller's alone. `None` for as many as the
+    /// machine is good for: to ask takes longer than a short journal.
+    pub(super) threads: Option<usize>,
 }
 
 impl Size {
     fn of_machine() -> Self {
-        Self { block: BLOCK, threads: Crew::size() }
+        Self { block: BLOCK, threads: None }
     }
 }
 
@@ -128,7 +129,7 @@ impl<'a> Stream<'a> {
     /// Applies a full block: beside the next one if its records can be shared out.
     fn apply(&mut self) {
         // A few large values are no reason to hire.
-        let is_worth_it = self.size.threads > 1 && (self.is_long() || self.crew.is_some());
+        let is_worth_it = self.is_long() || self.crew.is_some();
         let block = std::mem::take(&mut self.block);
         let shares = if is_worth_it { self.share(&block) } else { None };
         match shares.zip(self.crew.as_ref()) {
@@ -146,9 +147,13 @@ impl<'a> Stream<'a> {
             }
             self.dismiss();
         }
+        let threads = self.size.threads.unwrap_or_else(Crew::size);
+        if threads < 2 {
+            return None;
+        }
         let mut ledger = Ledger::of(self.state);
         let shares = block.share(&mut ledger)?;
-        self.crew = Crew::hire(self.size.threads, ledger, self.state);
+        self.crew = Crew::hire(threads, ledger, self.state);
         Some(shares)
     }
 

@@ -190,8 +190,10 @@ struct OsLock(File);
 impl VfsLock for OsLock {
     fn write_holder(&self, text: &str) -> io::Result<()> {
         let file = OsFile(self.0.try_clone()?);
-        file.set_len(0)?;
-        file.write_at(0, text.as_bytes())
+        file.write_at(0, text.as_bytes())?;
+        // Not first: to free a block and to take it again is a transaction for the file system.
+        let len = text.len() as u64;
+        if file.len()? > len { file.set_len(len) } else { Ok(()) }
     }
 }
 

@@ -59,7 +59,7 @@ proptest! {
             state.apply(change).ok();
         }
         let expected = one_by_one(&records, &state);
-        prop_assert_eq!(replayed(&records, &state, Size { block, threads }), expected);
+        prop_assert_eq!(replayed(&records, &state, Size { block, threads: Some(threads) }), expected);
     }
 }
 
@@ -70,7 +70,7 @@ fn a_crew_is_hired_where_the_records_can_be_shared_out() {
         verified: true,
     };
     let mut state = State::new(limits(20));
-    let mut stream = Stream::into(&mut state, Size { block: 4, threads: 2 });
+    let mut stream = Stream::into(&mut state, Size { block: 4, threads: Some(2) });
     let add = |stream: &mut Stream<'_>, who: u8| {
         let mut payload = Vec::new();
         encode(&[seen(who)], &mut payload).unwrap();
@@ -107,7 +107,7 @@ fn a_record_that_a_part_refuses_leaves_nothing_there() {
     let mut limits = limits(100);
     limits.addresses_per_peer = 1;
     let state = State::new(limits);
-    let told = replayed(&records, &state, Size { block: 1, threads: 2 });
+    let told = replayed(&records, &state, Size { block: 1, threads: Some(2) });
     assert_eq!(told, one_by_one(&records, &state));
     assert_eq!(told.2.0, 1, "the second is refused");
     assert!(!told.0.contains("Reputation {"), "{}", told.0);
@@ -116,7 +116,7 @@ fn a_record_that_a_part_refuses_leaves_nothing_there() {
 #[test]
 fn large_values_are_applied_before_many_of_them_are_in_memory() {
     let mut state = State::new(Limits::default());
-    let mut stream = Stream::into(&mut state, Size { block: 4096, threads: 2 });
+    let mut stream = Stream::into(&mut state, Size { block: 4096, threads: Some(2) });
     let at = crate::state::Time::EPOCH;
     for lsn in 1..=9 {
         let value = vec![7; 200 << 10].into();
