@@ -2,18 +2,23 @@
 //! over JSON in general. Anything else, be it one space more, and any row that a limit keeps out,
 //! is left to the general reader in [`read`](super::read). Where both read, they read the same.
 
+mod both;
 mod peers;
+mod pieces;
+mod split;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
 use data_encoding::BASE64;
-use peers::Peers;
+use memchr::memmem;
+use pieces::Pieces;
+use split::{ROW, Rows, behind_last};
 
 use super::{
     Meta,
-    read::{Filling, Loaded, check_seal},
+    read::{Filling, Loaded, Seal},
 };
 use crate::{
     Lsn, StoreId,
@@ -21,17 +26,22 @@ use crate::{
     state::{Change, GeoLocation, Limits, P2PState, PeerKey, Reputation, Time},
 };
 
-/// No row of a peer is shorter: room is made for no more rows than the bytes can hold.
-const PEER_BYTES_MIN: usize = 90;
+/// Shorter documents are read by one thread: starting another one takes longer than it saves.
+const SHARED_BYTES_MIN: usize = 1 << 20;
 
 /// Reads a whole document; `None` if it is to be read in general.
 pub(super) fn read(bytes: &[u8], limits: Limits) -> Option<Loaded> {
+    read_by(bytes, limits, bytes.len() >= SHARED_BYTES_MIN && both::is_worth_it())
+}
+
+/// As [`read`], with two threads or with one: the result is the same.
+fn read_by(bytes: &[u8], limits: Limits, is_shared: bool) -> Option<Loaded> {
     let mut text = Text { rest: bytes };
     text.skip(b"{\n  \"version\": ")?;
     if text.number()? != u64::from(P2PState::CURRENT_VERSION) {
         return None;
     }
-    check_seal(bytes).ok()?;
+    let seal = Seal::of(bytes).ok()?;
     text.skip(b",\n  \"store_id\": ")?;
     let store_id = StoreId::parse(&text.string()?)?;
     text.skip(b",\n  \"lsn\": ")?;
@@ -41,14 +51,16 @@ pub(super) fn read(bytes: &[u8], limits: Limits) -> Option<Loaded> {
     text.skip(b",\n  \"saved_at\": ")?;
     let saved_at = text.time()?.get();
     let count = text.counts()?;
-    let mut peers = Peers::with_room(limits, count.min(bytes.len() / PEER_BYTES_MIN));
-    text.list(b",\n  \"peers\": [", |text| peers.seen(text))?;
-    let is_believed = lsn.get() <= NUMBER_MAX && segment <= NUMBER_MAX;
-    if peers.rows.len() != count || !is_believed {
+    if lsn.get() > NUMBER_MAX || segment > NUMBER_MAX {
         return None;
     }
-    text.list(b",\n  \"reputation\": [", |text| peers.reputation(text))?;
-    let mut filling = Filling::of(peers.rows.into_state());
+    let peers = text.rows(b",\n  \"peers\": [", b",\n      \"addresses\": [")?;
+    let reputations =
+        text.rows(b",\n  \"reputation\": [", b",\n      \"successful_retrievals\": ")?;
+    let pieces = Pieces::of(Rows { peers, reputations }, seal.bytes, is_shared);
+    let (state, crc) = pieces.read(limits, count)?;
+    seal.check(crc).ok()?;
+    let mut filling = Filling::of(state);
     text.others(&mut filling)?;
     text.skip(b",\n  \"checksum\": ")?;
     text.string()?;
@@ -209,6 +221,25 @@ impl<'a> Text<'a> {
                 return self.skip(end);
             }
         }
+    }
+
+    /// The rows of a list of peers, unread. It is told from the lists behind it by what follows the
+    /// id in its rows.
+    fn rows<const N: usize, const M: usize>(
+        &mut self,
+        name: &[u8; N],
+        behind_id: &[u8; M],
+    ) -> Option<&'a [u8]> {
+        self.skip(name)?;
+        if self.skips(b"]") {
+            return Some(&[]);
+        }
+        let last = behind_last(self.rest, |row| row.id().is_some() && row.skips(behind_id));
+        let end = last + memmem::find(self.rest.get(last..)?, b"\n  ]")?;
+        let (rows, rest) = self.rest.split_at_checked(end)?;
+        self.rest = rest;
+        self.skip(b"\n  ]")?;
+        (!rows.is_empty()).then_some(rows)
     }
 
     /// The number of peers, and all the others, which nobody compares.

@@ -207,24 +207,44 @@ fn is_ours(bytes: &[u8]) -> bool {
     check_seal(&[start.as_slice(), rest].concat()).is_ok()
 }
 
-pub(super) fn check_seal(bytes: &[u8]) -> Result<(), String> {
-    let missing = || "the checksum is missing from its end".to_owned();
-    let (before, end) = bytes
-        .len()
-        .checked_sub(CHECKSUM_BYTES)
-        .and_then(|at| bytes.split_at_checked(at))
-        .filter(|(before, _)| before.ends_with(CHECKSUM_KEY))
-        .ok_or_else(missing)?;
-    let written = end
-        .strip_prefix(b"\"crc32:")
-        .and_then(|rest| rest.strip_suffix(b"\"\n}\n"))
-        .and_then(|digits| std::str::from_utf8(digits).ok())
-        .ok_or_else(missing)?;
-    let computed = format!("{:08x}", crc32fast::hash(before));
-    if written != computed {
-        return Err(format!("the checksum is {written}, the bytes have {computed}"));
+fn check_seal(bytes: &[u8]) -> Result<(), String> {
+    let seal = Seal::of(bytes)?;
+    seal.check(crc32fast::hash(seal.bytes))
+}
+
+/// What stands at the end of a document, not checked yet.
+pub(super) struct Seal<'a> {
+    /// What it is the checksum of.
+    pub(super) bytes: &'a [u8],
+    written: &'a str,
+}
+
+impl<'a> Seal<'a> {
+    pub(super) fn of(document: &'a [u8]) -> Result<Self, String> {
+        let missing = || "the checksum is missing from its end".to_owned();
+        let (bytes, end) = document
+            .len()
+            .checked_sub(CHECKSUM_BYTES)
+            .and_then(|at| document.split_at_checked(at))
+            .filter(|(before, _)| before.ends_with(CHECKSUM_KEY))
+            .ok_or_else(missing)?;
+        let written = end
+            .strip_prefix(b"\"crc32:")
+            .and_then(|rest| rest.strip_suffix(b"\"\n}\n"))
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .ok_or_else(missing)?;
+        Ok(Self { bytes, written })
     }
-    Ok(())
+
+    /// Compares it with the checksum that the bytes have.
+    pub(super) fn check(&self, crc: u32) -> Result<(), String> {
+        let written = self.written;
+        let computed = format!("{crc:08x}");
+        if written != computed {
+            return Err(format!("the checksum is {written}, the bytes have {computed}"));
+        }
+        Ok(())
+    }
 }
 
 fn meta(document: &Document<'_>) -> Option<Meta> {

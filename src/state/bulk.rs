@@ -1,12 +1,12 @@
 //! Many peers at once: the state that applying them one after the other gives, without a look-up
-//! for each.
+//! for each. Rows may be gathered in two lots, and parts made of them, side by side.
 
 use std::array;
 
 use super::{
-    PeerEntry, PeerKey, Reputation, State, check,
+    PeerEntry, PeerKey, Reputation, check,
     limits::Limits,
-    peers::{PARTS, Peers, part_of},
+    peers::{PARTS, part_of},
 };
 
 /// Peers that are to become a state. Each comes once, and none has a profile.
@@ -19,7 +19,7 @@ pub(crate) struct PeerRows {
 
 /// Those of one part.
 #[derive(Debug, Default)]
-pub(super) struct PartRows {
+pub(crate) struct PartRows {
     pub(super) rows: Vec<(PeerKey, PeerEntry)>,
     pub(super) seen: usize,
     pub(super) reputations: usize,
@@ -41,10 +41,6 @@ impl PeerRows {
         let rows = || Vec::with_capacity(share + share / 16);
         let parts = array::from_fn(|_| PartRows { rows: rows(), ..PartRows::default() });
         Self { limits, len: 0, parts }
-    }
-
-    pub(crate) const fn len(&self) -> usize {
-        self.len
     }
 
     /// Adds a peer that is not there yet; `None` if a limit keeps it out.
@@ -79,7 +75,13 @@ impl PeerRows {
         Some(())
     }
 
-    pub(crate) fn into_state(self) -> State {
-        State { limits: self.limits, peers: Peers::of(self.parts), ..State::default() }
+    /// The rows of both lots, part by part, for [`PeersPart`](super::PeersPart). No peer may be in
+    /// both. `None` if a limit keeps out so many.
+    pub(crate) fn joined(self, other: Self) -> Option<[[PartRows; 2]; PARTS]> {
+        if self.len.saturating_add(other.len) > self.limits.peers {
+            return None;
+        }
+        let mut others = other.parts.into_iter();
+        Some(self.parts.map(|part| [part, others.next().unwrap_or_default()]))
     }
 }

@@ -25,11 +25,6 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// The peers of these rows, whose ids are distinct, and of which none has a profile.
-    pub(super) fn of(parts: [PartRows; PARTS]) -> Self {
-        Self { parts: parts.map(PeersPart::of) }
-    }
-
     pub(super) fn len(&self) -> usize {
         self.parts.iter().map(|part| part.rows.len()).sum()
     }
@@ -131,9 +126,17 @@ struct Room<'a> {
 }
 
 impl PeersPart {
-    fn of(part: PartRows) -> Self {
-        let PartRows { rows, seen, reputations, most_addresses } = part;
-        Self { rows: Table::of(rows), seen, reputations, profiles: 0, most_addresses }
+    /// The peers of these rows of one part.
+    pub(crate) fn of<const N: usize>(pieces: [PartRows; N]) -> Self {
+        let mut part = Self::default();
+        let rows = pieces.map(|piece| {
+            part.seen += piece.seen;
+            part.reputations += piece.reputations;
+            part.most_addresses = part.most_addresses.max(piece.most_addresses);
+            piece.rows
+        });
+        part.rows = Table::of(rows);
+        part
     }
 
     /// Applies records in order, each of changes of peers in this part, and each wholly or not at

@@ -105,14 +105,16 @@ impl<K, V> Table<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
-    /// A table of these rows, whose keys are distinct. No leaf is split or grows on the way, and
-    /// none has unused room.
-    pub(crate) fn of(rows: Vec<(K, V)>) -> Self {
+    /// A table of all these rows, whose keys are distinct. No leaf is split or grows on the way,
+    /// and none has unused room.
+    pub(crate) fn of<const N: usize>(pieces: [Vec<(K, V)>; N]) -> Self {
         let mut table = Self::new();
-        table.leaves = rows.len().div_ceil(LOAD);
-        table.len = rows.len();
-        let homes: Vec<usize> =
-            rows.iter().map(|(key, _)| table.leaf_of(table.hash(key))).collect();
+        table.len = pieces.iter().map(Vec::len).sum();
+        table.leaves = table.len.div_ceil(LOAD);
+        let mut homes = Vec::with_capacity(table.len);
+        for rows in &pieces {
+            homes.extend(rows.iter().map(|(key, _)| table.leaf_of(table.hash(key))));
+        }
         let mut counts = vec![0; table.leaves];
         for home in &homes {
             if let Some(count) = counts.get_mut(*home) {
@@ -120,7 +122,7 @@ impl<K: Clone + Eq + Hash, V: Clone + Shared> Table<K, V> {
             }
         }
         let mut leaves: Vec<Vec<(K, V)>> = counts.into_iter().map(Vec::with_capacity).collect();
-        for (home, row) in homes.into_iter().zip(rows) {
+        for (home, row) in homes.into_iter().zip(pieces.into_iter().flatten()) {
             if let Some(leaf) = leaves.get_mut(home) {
                 leaf.push(row);
             }

@@ -1,6 +1,6 @@
 //! Peers and reputations, put together while they are read.
 
-use super::{Text, key};
+use super::{ROW, Text, key};
 use crate::state::{AddressPacker, Limits, Peer, PeerEntry, PeerRows, Place};
 
 /// Peers with their reputations. Both lists are in the order of the ids, so that no reputation has
@@ -63,8 +63,19 @@ impl Peers {
         }
     }
 
+    /// Peers that are in the list of peers.
+    pub(super) fn seen_len(&self) -> usize {
+        self.ids.places.len()
+    }
+
+    /// Whether all ids in the list of peers come before this one.
+    pub(super) fn are_before(&self, id: &[u8]) -> bool {
+        let last = self.seen_len().checked_sub(1).and_then(|last| self.ids.get(last));
+        last.is_none_or(|last| last < id)
+    }
+
     pub(super) fn seen(&mut self, text: &mut Text<'_>) -> Option<()> {
-        text.skip(b"\n    {\n      \"peer_id\": ")?;
+        text.skip(ROW)?;
         let id = text.id()?;
         text.list_at(b",\n      \"addresses\": [", b"\n      ]", |text| {
             text.skip(b"\n        ")?;
@@ -80,7 +91,7 @@ impl Peers {
     }
 
     pub(super) fn reputation(&mut self, text: &mut Text<'_>) -> Option<()> {
-        text.skip(b"\n    {\n      \"peer_id\": ")?;
+        text.skip(ROW)?;
         let id = text.id()?;
         let reputation = text.reputation()?;
         let id: &[u8] = &id;

@@ -1,5 +1,7 @@
 //! What is written is read without JSON in general, and reads the same either way.
 
+mod pieces;
+
 use proptest::prelude::*;
 
 use super::{
@@ -128,9 +130,12 @@ proptest! {
             Reading::Whole(loaded) => content(&loaded),
             other => panic!("{other:?}"),
         };
-        let own = read_own(&bytes, Limits::default()).expect("it stands as it was written");
-        prop_assert_eq!(content(&own), general(Limits::default()));
-        prop_assert_eq!(content(&own).0, bytes.clone());
+        for is_shared in [false, true] {
+            let own = read_by(&bytes, Limits::default(), is_shared);
+            let own = content(&own.expect("it stands as it was written"));
+            prop_assert_eq!(&own, &general(Limits::default()));
+            prop_assert_eq!(own.0, bytes.clone());
+        }
         // Limits that keep rows out hold whoever reads.
         let limits = Limits {
             peers,
@@ -144,6 +149,9 @@ proptest! {
         match read(&bytes, limits) {
             Reading::Whole(loaded) => prop_assert_eq!(content(&loaded), general(limits)),
             other => panic!("{other:?}"),
+        }
+        if let Some(own) = read_by(&bytes, limits, true) {
+            prop_assert_eq!(content(&own), general(limits));
         }
     }
 
@@ -168,7 +176,9 @@ proptest! {
             _ => drop(bytes.remove(at)),
         }
         reseal(&mut bytes);
-        let own = read_own(&bytes, Limits::default());
+        let own = read_by(&bytes, Limits::default(), false);
+        let shared = read_by(&bytes, Limits::default(), true);
+        prop_assert_eq!(shared.as_ref().map(content), own.as_ref().map(content));
         if let Some(own) = own {
             match read_in_general(&bytes, Limits::default()) {
                 Reading::Whole(loaded) => prop_assert_eq!(content(&loaded), content(&own)),

@@ -55,13 +55,18 @@ fn a_state_is_sure_of_changes_that_no_limit_can_refuse() {
 
 #[test]
 fn rows_made_at_once_tell_the_most_addresses_of_one_peer() {
-    let mut rows = PeerRows::with_room(Limits::default(), 2);
-    for (key, texts) in [("a", &["1", "2", "3"][..]), ("b", &["1"])] {
+    let rows = || PeerRows::with_room(Limits { peers: 2, ..Limits::default() }, 2);
+    let mut pieces = [rows(), rows()];
+    let peers = [("a", &["1", "2", "3"][..]), ("b", &["1"])];
+    for (rows, (key, texts)) in pieces.iter_mut().zip(peers) {
         let seen = Peer { addresses: addresses(texts).as_slice().into(), ..Peer::default() };
         let entry = PeerEntry { seen: Some(seen), ..PeerEntry::default() };
         rows.add(PeerKey::from_text(key), entry).unwrap();
     }
-    assert_eq!(rows.into_state().peers.most_addresses(), 3);
+    let [first, second] = pieces;
+    let mut state = State::default();
+    state.take_back(first.joined(second).unwrap().map(PeersPart::of));
+    assert_eq!(state.peers.most_addresses(), 3);
 }
 
 #[test]
