@@ -9,17 +9,25 @@
 use super::{Change, Effect, State, check, entry::Retrieval, table::FETCHED_MAX};
 use crate::Error;
 
+/// Leaves that one append copies, where a view or a snapshot shares them, to apply what was put off:
+/// it is not to pay for all that came before. The rest waits on.
+const COPIES_MAX: usize = 1;
+/// Retrievals that are looked at while leaves are being copied: few of them will be applied.
+const FETCHED_WHILE_COPYING: usize = 4;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct LiveState {
     state: State,
     /// In order. There is room for all of them, even if each needs a peer of its own.
     deferred: Vec<Retrieval>,
+    /// The last append that applied some had to stop at a copy.
+    is_copying: bool,
 }
 
 impl LiveState {
     pub(crate) fn new(state: State) -> Self {
-        Self { state, deferred: Vec::with_capacity(FETCHED_MAX) }
+        Self { state, deferred: Vec::with_capacity(FETCHED_MAX), is_copying: false }
     }
 
     /// Does what [`State::apply_all`] does, and tells the same, but that a retrieval is said to
@@ -55,13 +63,18 @@ impl LiveState {
 
     fn defer(&mut self, retrieval: Retrieval) {
         self.deferred.push(retrieval);
-        if self.deferred.len() >= FETCHED_MAX {
-            self.settle();
+        if self.deferred.len() < FETCHED_MAX {
+            return;
         }
+        let most = if self.is_copying { FETCHED_WHILE_COPYING } else { FETCHED_MAX };
+        let ready = self.deferred.get(..most).unwrap_or(&self.deferred);
+        let counted = self.state.peers.count(ready, COPIES_MAX);
+        self.is_copying = counted < ready.len();
+        self.deferred.drain(..counted);
     }
 
     fn settle(&mut self) {
-        self.state.peers.count_all(&self.deferred);
+        self.state.peers.count(&self.deferred, usize::MAX);
         self.deferred.clear();
     }
 }

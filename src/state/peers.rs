@@ -68,14 +68,21 @@ impl Peers {
         fetch_all(peers.map(|peer| self.parts.get(part_of(peer))?.rows.wanted(peer)));
     }
 
-    /// Counts retrievals in order. There is room for them, even if each needs a peer of its own.
-    pub(super) fn count_all(&mut self, retrievals: &[Retrieval]) {
+    /// Counts retrievals in order, until so many leaves were copied that a clone shares, and tells
+    /// how many it counted: one at least. There is room for them, even if each needs a peer of its
+    /// own.
+    pub(super) fn count(&mut self, retrievals: &[Retrieval], copies_max: usize) -> usize {
+        let (mut counted, mut copies) = (0, 0);
         for retrievals in retrievals.chunks(FETCHED_MAX) {
             let peers = retrievals.iter().map(|retrieval| &retrieval.peer);
             let slots =
                 find_each(peers.map(|peer| self.parts.get(part_of(peer))?.rows.wanted(peer)));
             let mut has_grown = false;
             for (retrieval, mut slot) in retrievals.iter().zip(slots) {
+                if copies >= copies_max {
+                    return counted;
+                }
+                counted += 1;
                 let Some(part) = self.parts.get_mut(part_of(&retrieval.peer)) else { continue };
                 // A row that came in between may be the one that was not there, and may have moved
                 // others.
@@ -83,9 +90,11 @@ impl Peers {
                     slot = part.rows.find(&retrieval.peer);
                 }
                 has_grown |= slot.is_none();
+                copies += usize::from(slot.is_some_and(|slot| part.rows.is_shared(slot)));
                 part.count(slot, retrieval);
             }
         }
+        counted
     }
 
     /// Gives the parts away; none are left.

@@ -95,6 +95,16 @@ impl<K, V> Table<K, V> {
         self.leaf(slot.leaf)?.get(slot.row)
     }
 
+    /// Whether a change of the row would copy its leaf.
+    pub(crate) fn is_shared(&self, slot: Slot) -> bool {
+        let is_shared = |group: &Group<K, V>| {
+            let page = group.get(slot.leaf / PAGE % GROUP)?;
+            let leaf = page.get(slot.leaf % PAGE)?;
+            Some(group.holders().max(page.holders()).max(leaf.holders()) > 1)
+        };
+        self.groups.get(slot.leaf / PAGE / GROUP).and_then(is_shared).unwrap_or(false)
+    }
+
     fn leaf(&self, index: usize) -> Option<&Leaf<K, V>> {
         self.page(index)?.get(index % PAGE)
     }

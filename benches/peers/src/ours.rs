@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use peer_journal::{Change, ErrorKind, P2PStatePersistence};
+use peer_journal::{Change, ErrorKind, P2PStatePersistence, state::Limits};
 
 use crate::{engines::Result, workload::World};
 
@@ -19,7 +19,11 @@ const BASE_BATCH: usize = 500;
 /// Opens the store in a folder of its own, filled with the base.
 pub fn open_filled(dir: &Path, world: &World) -> Result<P2PStatePersistence> {
     std::fs::create_dir_all(dir)?;
-    let store = open(dir)?;
+    fill(open(dir)?, world)
+}
+
+/// Puts the base into a store.
+pub fn fill(store: P2PStatePersistence, world: &World) -> Result<P2PStatePersistence> {
     for changes in base_records(world) {
         append(&store, || changes.clone())?;
     }
@@ -28,6 +32,15 @@ pub fn open_filled(dir: &Path, world: &World) -> Result<P2PStatePersistence> {
 
 pub fn open(dir: &Path) -> Result<P2PStatePersistence> {
     Ok(P2PStatePersistence::open(dir.join("p2p-state.json"))?)
+}
+
+/// Opens the store with room for twice the peers, as a program sets that has so many: at its limit
+/// a store has to look at the row of a peer before it takes a retrieval.
+pub fn open_roomy(dir: &Path, peers: usize) -> Result<P2PStatePersistence> {
+    std::fs::create_dir_all(dir)?;
+    let mut limits = Limits::default();
+    limits.peers = 2 * peers;
+    Ok(P2PStatePersistence::builder(dir.join("p2p-state.json")).limits(limits).open()?)
 }
 
 /// The changes of the base, as the records that hold them.

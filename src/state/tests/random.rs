@@ -197,13 +197,18 @@ proptest! {
         limits.peers = most.saturating_sub(fewer);
         state.limits = limits;
         let mut live = LiveState::new(state.clone());
+        let mut views = Vec::new();
         for (number, changes) in records.iter().enumerate() {
             prop_assert_eq!(live.apply_all(changes).ok(), state.apply_all(changes).ok());
             if looks.contains(&number) {
                 prop_assert_eq!(content(live.get()), content(&state));
+                views.push((live.get().clone(), content(&state)));
             }
         }
         prop_assert_eq!(content(live.get()), content(&state));
         check_counters(live.get());
+        for (view, before) in views {
+            prop_assert_eq!(content(&view), before);
+        }
     }
 }

@@ -53,13 +53,13 @@ pub fn run(args: &Args, _: &Arc<World>, dir: &Path) -> Result<Vec<Row>> {
 pub fn measure(args: &Args) -> Result<Vec<f64>> {
     let runtime = Runtime::new()?;
     let world = World::new(args.peers);
-    let store = ours::open_filled(&args.dir, &world)?;
+    let store = ours::fill(ours::open_roomy(&args.dir, args.peers)?, &world)?;
     runtime.block_on(store.sync())?;
     let (snapshot, written) = timed(|| runtime.block_on(store.compact()));
     written?;
     runtime.block_on(store.close())?;
     drop(store);
-    let (open, store) = timed(|| ours::open(&args.dir));
+    let (open, store) = timed(|| ours::open_roomy(&args.dir, args.peers));
     let store = store?;
     // Once before it counts: the first change of each page after an opening copies it.
     drop(busy_calls(&store, &world, CALLS)?);
