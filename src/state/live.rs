@@ -9,8 +9,8 @@
 use super::{Change, Effect, State, check, entry::Retrieval, table::FETCHED_MAX};
 use crate::Error;
 
-/// Leaves that one append copies, where a view or a snapshot shares them, to apply what was put off:
-/// it is not to pay for all that came before. The rest waits on.
+/// Leaves that one append copies, where a view or a snapshot shares them, to apply what was put
+/// off: it is not to pay for all that came before. The rest waits on.
 const COPIES_MAX: usize = 1;
 /// Retrievals that are looked at while leaves are being copied: few of them will be applied.
 const FETCHED_WHILE_COPYING: usize = 4;

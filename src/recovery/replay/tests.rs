@@ -59,7 +59,8 @@ proptest! {
             state.apply(change).ok();
         }
         let expected = one_by_one(&records, &state);
-        prop_assert_eq!(replayed(&records, &state, Size { block, threads: Some(threads) }), expected);
+        let size = Size { block, threads: Some(threads) };
+        prop_assert_eq!(replayed(&records, &state, size), expected);
     }
 }
 
