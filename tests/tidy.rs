@@ -33,7 +33,7 @@ const TESTING_USES: &[&str] = &["error", "ids", "state", "vfs"];
 const FUZZ_BODIES: &str = "src/testing/fuzz/";
 /// Where threads, locks and atomics live.
 const CONCURRENT: &[&str] = &["persistence", "registry", "testing"];
-/// The other files: their threads end before the call that starts them.
+/// The other files: their threads end before the opening or the reading that starts them.
 const HELPERS: &[&str] = &["src/recovery/crew.rs", "src/snapshot/own/both.rs"];
 /// Where the clock is read.
 const TIMED: &[&str] = &["persistence", "registry"];

@@ -80,13 +80,28 @@ pub(crate) fn look(vfs: &dyn Vfs, places: &Places) -> Result<Option<Holder>, Err
 }
 
 fn held(vfs: &dyn Vfs, places: &Places, path: &Path) -> Error {
-    let text = read_file(vfs, path, HOLDER_BYTES_MAX).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let holder = match text.trim() {
-        "" => "which left no name".to_owned(),
-        text => text.escape_debug().to_string(),
-    };
+    let holder = named(&read_file(vfs, path, HOLDER_BYTES_MAX).unwrap_or_default());
     Error::new(ErrorKind::Locked, format!("the store is locked by another handle: {holder}"))
         .at(&places.state_file)
         .next("stop that process, or open another path")
+}
+
+/// What an error says of a holder. Behind its line may stand what is left of a longer one.
+fn named(text: &[u8]) -> String {
+    match String::from_utf8_lossy(text).lines().next().unwrap_or_default().trim() {
+        "" => "which left no name".to_owned(),
+        line => line.escape_debug().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+
+    #[test]
+    fn a_holder_is_named_by_the_first_line() {
+        assert_eq!(named(b"pid=9 host=a since=b\nold since=c\n"), "pid=9 host=a since=b");
+        assert_eq!(named(b"\x1b[2J\n"), "\\u{1b}[2J");
+        assert_eq!(named(b""), "which left no name");
+    }
 }

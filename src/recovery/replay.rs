@@ -147,7 +147,7 @@ impl<'a> Stream<'a> {
             }
             self.dismiss();
         }
-        let threads = self.size.threads.unwrap_or_else(Crew::size);
+        let threads = *self.size.threads.get_or_insert_with(Crew::size);
         if threads < 2 {
             return None;
         }

@@ -43,7 +43,7 @@ impl State {
     }
 
     /// Looks at the peers of changes that are about to be applied, the first few of them. It
-    /// changes nothing and tells nothing; see `Table::fetch`.
+    /// changes nothing and tells nothing; see `table::fetch`.
     pub(crate) fn fetch(&self, changes: &[Change]) {
         if changes.len() < 2 {
             return;

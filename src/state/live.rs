@@ -2,15 +2,15 @@
 //!
 //! An append takes a lock, and behind that the processor begins nothing before what came earlier is
 //! there: each would wait by itself for a row that is seldom in the cache. A retrieval need not
-//! look at the row to be let in. It always counts, and only the want of room for one more peer can
-//! refuse it. So it waits here until there are several, whose rows are then waited for together.
-//! Nobody can tell: whoever looks at the state has them applied first.
+//! look at the row to be let in. It always counts, and of all that a state holds only the want of
+//! room for one more peer can refuse it. So it waits here until there are several, whose rows are
+//! then waited for together. Nobody can tell: whoever looks at the state has them applied first.
 
 use super::{Change, Effect, State, check, entry::Retrieval, table::FETCHED_MAX};
 use crate::Error;
 
-/// Leaves that one append copies, where a view or a snapshot shares them, to apply what was put
-/// off: it is not to pay for all that came before. The rest waits on.
+/// Leaves that a retrieval's append copies, where a view or a snapshot shares them, to apply what
+/// was put off: it is not to pay for all that came before. The rest waits on.
 const COPIES_MAX: usize = 1;
 /// Retrievals that are looked at while leaves are being copied: few of them will be applied.
 const FETCHED_WHILE_COPYING: usize = 4;
@@ -30,8 +30,8 @@ impl LiveState {
         Self { state, deferred: Vec::with_capacity(FETCHED_MAX), is_copying: false }
     }
 
-    /// Does what [`State::apply_all`] does, and tells the same, but that a retrieval is said to
-    /// change the state even where a counter has come to its end.
+    /// Does what [`State::apply_all`] does, and tells the same, but that a retrieval that is
+    /// put off is said to change the state even where a counter has come to its end.
     pub(crate) fn apply_all(&mut self, changes: &[Change]) -> Result<Effect, Error> {
         let has_room = self.has_room_for(changes.len());
         if let [change] = changes
@@ -68,13 +68,55 @@ impl LiveState {
         }
         let most = if self.is_copying { FETCHED_WHILE_COPYING } else { FETCHED_MAX };
         let ready = self.deferred.get(..most).unwrap_or(&self.deferred);
-        let counted = self.state.peers.count(ready, COPIES_MAX);
+        let counted = self.state.peers.count_retrievals(ready, COPIES_MAX);
         self.is_copying = counted < ready.len();
         self.deferred.drain(..counted);
     }
 
     fn settle(&mut self) {
-        self.state.peers.count(&self.deferred, usize::MAX);
+        self.state.peers.count_retrievals(&self.deferred, usize::MAX);
         self.deferred.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Limits, PeerKey, Time};
+
+    fn failed(peer: usize) -> Change {
+        Change::RetrievalFailed { peer: PeerKey::from_text(&peer.to_string()), at: Time::EPOCH }
+    }
+
+    #[test]
+    fn an_append_beside_a_view_does_not_pay_for_all_that_was_put_off() {
+        let mut live = LiveState::new(State::new(Limits::default()));
+        for peer in 0..1000 {
+            live.apply_all(&[failed(peer)]).unwrap();
+        }
+        for first in [0, 1000] {
+            let view = live.get().clone();
+            for peer in first..first + FETCHED_MAX {
+                assert_eq!(live.deferred.len(), peer - first);
+                live.apply_all(&[failed(peer)]).unwrap();
+            }
+            assert_eq!(live.deferred.len(), FETCHED_MAX - 1, "one was applied, known or not");
+            drop(view);
+        }
+    }
+
+    #[test]
+    fn without_a_view_all_that_was_put_off_is_applied_together() {
+        let mut live = LiveState::new(State::new(Limits::default()));
+        // They are new at first, and known then.
+        for peer in (0..100).chain(0..100) {
+            live.apply_all(&[failed(peer)]).unwrap();
+        }
+        live.get();
+        for peer in 0..FETCHED_MAX {
+            assert_eq!(live.deferred.len(), peer);
+            live.apply_all(&[failed(peer)]).unwrap();
+        }
+        assert!(live.deferred.is_empty());
     }
 }

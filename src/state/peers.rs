@@ -68,10 +68,14 @@ impl Peers {
         fetch_all(peers.map(|peer| self.parts.get(part_of(peer))?.rows.wanted(peer)));
     }
 
-    /// Counts retrievals in order, until so many leaves were copied that a clone shares, and tells
-    /// how many it counted: one at least. There is room for them, even if each needs a peer of its
-    /// own.
-    pub(super) fn count(&mut self, retrievals: &[Retrieval], copies_max: usize) -> usize {
+    /// Counts retrievals in order until so many leaves were copied that a clone shares; a new peer
+    /// is taken for one. Tells how many it counted: at least one, if there is one. There is room
+    /// for them, even if each needs a peer of its own.
+    pub(super) fn count_retrievals(
+        &mut self,
+        retrievals: &[Retrieval],
+        copies_max: usize,
+    ) -> usize {
         let (mut counted, mut copies) = (0, 0);
         for retrievals in retrievals.chunks(FETCHED_MAX) {
             let peers = retrievals.iter().map(|retrieval| &retrieval.peer);
@@ -90,8 +94,8 @@ impl Peers {
                     slot = part.rows.find(&retrieval.peer);
                 }
                 has_grown |= slot.is_none();
-                copies += usize::from(slot.is_some_and(|slot| part.rows.is_shared(slot)));
-                part.count(slot, retrieval);
+                copies += usize::from(slot.is_none_or(|slot| part.rows.is_shared(slot)));
+                part.count_retrieval(slot, retrieval);
             }
         }
         counted

@@ -1,5 +1,5 @@
-//! Two halves of the reading side by side. The one file of the snapshots with a thread in it: it
-//! ends before the call that starts it.
+//! Two halves of the reading side by side. The one file of the snapshots with a thread in it,
+//! which ends before the call that starts it returns.
 
 use std::{
     panic::resume_unwind,

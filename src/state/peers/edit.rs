@@ -179,7 +179,7 @@ impl PeersPart {
 
     /// Counts a retrieval of the peer whose row is at the slot; without one, of a new peer, for
     /// which there is room.
-    pub(super) fn count(&mut self, slot: Option<Slot>, retrieval: &Retrieval) {
+    pub(super) fn count_retrieval(&mut self, slot: Option<Slot>, retrieval: &Retrieval) {
         let mut is_new = false;
         self.rows.edit(slot, &retrieval.peer, |entry| {
             is_new = entry.reputation.is_none();
