@@ -83,22 +83,14 @@ impl Reputation {
             self.avg_response_time_ms = if self.successful_retrievals == 0 {
                 new
             } else {
-                average(self.avg_response_time_ms, new)
+                let (old, new) = (u128::from(self.avg_response_time_ms), u128::from(new));
+                u64::try_from((7 * old + 3 * new) / 10).unwrap_or(u64::MAX)
             };
             self.successful_retrievals = self.successful_retrievals.saturating_add(1);
         } else {
             self.failed_retrievals = self.failed_retrievals.saturating_add(1);
         }
         self.last_seen = self.last_seen.max(at);
-    }
-}
-
-/// Seven tenths of the old average and three of the new time, rounded down.
-fn average(old: u64, new: u64) -> u64 {
-    let small = || old.checked_mul(7)?.checked_add(new.checked_mul(3)?);
-    match small() {
-        Some(sum) => sum / 10,
-        None => u64::try_from((7 * u128::from(old) + 3 * u128::from(new)) / 10).unwrap_or(u64::MAX),
     }
 }
 

@@ -67,15 +67,21 @@ impl LiveState {
             return;
         }
         let most = if self.is_copying { FETCHED_WHILE_COPYING } else { FETCHED_MAX };
-        let ready = self.deferred.get(..most).unwrap_or(&self.deferred);
-        let counted = self.state.peers.count_retrievals(ready, COPIES_MAX);
-        self.is_copying = counted < ready.len();
-        self.deferred.drain(..counted);
+        self.is_copying = self.apply_deferred(most, COPIES_MAX) < most;
     }
 
     fn settle(&mut self) {
-        self.state.peers.count_retrievals(&self.deferred, usize::MAX);
-        self.deferred.clear();
+        while !self.deferred.is_empty() {
+            self.apply_deferred(FETCHED_MAX, usize::MAX);
+        }
+    }
+
+    /// Applies the first few, and tells how many: at least one, if there is one.
+    fn apply_deferred(&mut self, most: usize, copies_max: usize) -> usize {
+        let first = self.deferred.get(..most).unwrap_or(&self.deferred);
+        let counted = self.state.peers.count_retrievals(first, copies_max);
+        self.deferred.drain(..counted);
+        counted
     }
 }
 

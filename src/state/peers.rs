@@ -62,41 +62,39 @@ impl Peers {
         part.apply(change, Room { limits, others })
     }
 
-    /// Looks at the peers of changes that are about to be applied; see [`fetch`].
-    pub(super) fn fetch(&self, changes: &[Change]) {
-        let peers = changes.iter().filter_map(Change::peer);
-        fetch_all(peers.map(|peer| self.parts.get(part_of(peer))?.rows.wanted(peer)));
+    fn wanted<'t>(&'t self, peer: &'t PeerKey) -> Option<WantedPeer<'t>> {
+        self.parts.get(part_of(peer))?.rows.wanted(peer)
     }
 
-    /// Counts retrievals in order until so many leaves were copied that a clone shares; a new peer
-    /// is taken for one. Tells how many it counted: at least one, if there is one. There is room
-    /// for them, even if each needs a peer of its own.
+    /// Looks at the peers of changes that are about to be applied; see [`fetch`].
+    pub(super) fn fetch(&self, changes: &[Change]) {
+        fetch_all(changes.iter().filter_map(Change::peer).map(|peer| self.wanted(peer)));
+    }
+
+    /// Counts retrievals in order, the first [`FETCHED_MAX`] at most, until so many leaves were
+    /// copied that a clone shares; a new peer is taken for one. Tells how many it counted: at least
+    /// one, if there is one. There is room for them, even if each needs a peer of its own.
     pub(super) fn count_retrievals(
         &mut self,
         retrievals: &[Retrieval],
         copies_max: usize,
     ) -> usize {
-        let (mut counted, mut copies) = (0, 0);
-        for retrievals in retrievals.chunks(FETCHED_MAX) {
-            let peers = retrievals.iter().map(|retrieval| &retrieval.peer);
-            let slots =
-                find_each(peers.map(|peer| self.parts.get(part_of(peer))?.rows.wanted(peer)));
-            let mut has_grown = false;
-            for (retrieval, mut slot) in retrievals.iter().zip(slots) {
-                if copies >= copies_max {
-                    return counted;
-                }
-                counted += 1;
-                let Some(part) = self.parts.get_mut(part_of(&retrieval.peer)) else { continue };
-                // A row that came in between may be the one that was not there, and may have moved
-                // others.
-                if has_grown {
-                    slot = part.rows.find(&retrieval.peer);
-                }
-                has_grown |= slot.is_none();
-                copies += usize::from(slot.is_none_or(|slot| part.rows.is_shared(slot)));
-                part.count_retrieval(slot, retrieval);
+        let slots = find_each(retrievals.iter().map(|retrieval| self.wanted(&retrieval.peer)));
+        let (mut counted, mut copies, mut has_grown) = (0, 0, false);
+        for (retrieval, mut slot) in retrievals.iter().zip(slots) {
+            if copies >= copies_max {
+                break;
             }
+            counted += 1;
+            let Some(part) = self.parts.get_mut(part_of(&retrieval.peer)) else { continue };
+            // A row that came in between may be the one that was not there, and may have moved
+            // others.
+            if has_grown {
+                slot = part.rows.find(&retrieval.peer);
+            }
+            has_grown |= slot.is_none();
+            copies += usize::from(slot.is_none_or(|slot| part.rows.is_shared(slot)));
+            part.count_retrieval(slot, retrieval);
         }
         counted
     }
@@ -192,8 +190,10 @@ impl PeersPart {
     }
 }
 
+type WantedPeer<'t> = Wanted<'t, PeerKey, PeerKey, PeerEntry>;
+
 /// An append asks for the row, for its reputation, and for its addresses.
-fn fetch_all<'t>(wanted: impl Iterator<Item = Option<Wanted<'t, PeerKey, PeerKey, PeerEntry>>>) {
+fn fetch_all<'t>(wanted: impl Iterator<Item = Option<WantedPeer<'t>>>) {
     let known = fetch(wanted, |entry| {
         let seen = entry.seen.as_ref();
         let is_somewhere = seen.is_some_and(|seen| !seen.addresses.is_empty());
