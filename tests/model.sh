@@ -58,7 +58,7 @@ mutant() {
     cp target/model/original "$file"
 }
 
-mutant demand-cleared-without-the-lock src/persistence/queue.rs \
+mutant demand-cleared-without-the-lock src/persistence/queue/work.rs \
     'if inner.open.is_empty() && inner.closed.is_empty() {
                     self.progress.clear_demand();
                 }' \
@@ -68,14 +68,14 @@ mutant demand-cleared-without-the-lock src/persistence/queue.rs \
                     self.progress.clear_demand();
                 }
                 inner = self.lock();'
-mutant no-second-look-before-sleep src/persistence/queue.rs \
+mutant no-second-look-before-sleep src/persistence/queue/work.rs \
     'inner.is_quiet()
                     };
                     if nothing && !self.progress.is_demanded() {' \
     'inner.is_quiet() || true
                     };
                     if nothing {'
-mutant idle-said-after-the-look src/persistence/queue.rs \
+mutant idle-said-after-the-look src/persistence/queue/work.rs \
     'self.progress.set_idle(true);
                     let nothing = {
                         let inner = self.lock();
@@ -90,7 +90,7 @@ mutant idle-not-rung src/persistence/queue.rs \
     'was_empty && self.progress.is_idle()' \
     'false && was_empty && self.progress.is_idle()'
 mutant ban-without-demand src/persistence/queue.rs \
-    'if filling || changes.iter().any(Change::is_ban) {' \
+    'if filling || is_urgent {' \
     'if filling {'
 mutant close-does-not-ring src/persistence/queue.rs \
     'self.lock().closing = true;
@@ -101,7 +101,7 @@ mutant append-after-close src/persistence/queue.rs \
         if inner.closing {' \
     'fn refuse(&self, inner: &Inner, bytes: usize) -> Result<(), Error> {
         if false && inner.closing {'
-mutant room-not-given-back src/persistence/queue.rs \
+mutant room-not-given-back src/persistence/queue/work.rs \
     'inner.unsynced_bytes = inner.unsynced_bytes.saturating_sub(batch.framed_bytes());' \
     ''
 mutant rotation-without-demand src/persistence/queue.rs \
@@ -170,7 +170,7 @@ mutant degraded-demand-cleared-late src/persistence/commit.rs \
 mutant rotation-not-answered src/persistence/commit.rs \
     'let _sent: Result<(), mpsc::SendError<_>> = reply.send(Ok(()));' \
     'std::mem::forget(reply);'
-mutant close-without-draining src/persistence/queue.rs \
+mutant close-without-draining src/persistence/queue/work.rs \
     'if due {
                 let work = take(&mut inner);' \
     'if inner.closing {

@@ -417,20 +417,44 @@ mutant most-addresses-forgotten src/state/peers/edit.rs \
 mutant part-of-a-record-applied src/state/peers.rs \
     'self.apply_each(changes, limits).inspect_err(|_| *self = before)' \
     '{ let _unused = before; self.apply_each(changes, limits) }'
-mutant retrievals-not-seen src/state/live.rs \
-    'self.settle();
-        &self.state' \
-    '&self.state'
-mutant retrievals-out-of-order src/state/live.rs \
-    'if !has_room || !changes.iter().all(Change::leaves_reputations) {' \
-    'if !has_room {'
-mutant retrievals-without-room src/state/live.rs \
-    'most.saturating_add(changes) <= self.state.limits.peers' \
+mutant deferred-not-seen src/state/live.rs \
+    'peers.settle(self);
+        State {' \
+    'State {'
+mutant deferred-overtaken src/state/live.rs \
+    'peers.settle(self);
+        std::mem::swap' \
+    'std::mem::swap'
+mutant deferred-without-room src/state/deferred.rs \
+    'self.peers < self.limits.peers' \
     'true'
-mutant retrievals-of-a-new-peer-apart src/state/peers.rs \
+mutant deferred-addresses-uncounted src/state/deferred.rs \
+    'self.addresses += addresses.len();' \
+    ''
+mutant deferred-though-not-new src/state/deferred.rs \
+    'self.of_all.max(*latest) < Some(at)' \
+    'self.of_all.max(*latest) <= Some(at)'
+mutant deferred-not-noted src/state/deferred.rs \
+    'self.addresses += addresses.len();
+            self.latest.note(peer, *at);' \
+    'self.addresses += addresses.len();'
+mutant not-deferred-not-noted src/state/deferred.rs \
+    'self.latest.note(peer, seen.last_seen);' \
+    ''
+mutant batch-not-noted src/state/deferred.rs \
+    'self.latest.of_all = state.peers.latest();
+            return;' \
+    'return;'
+mutant waiting-uncounted src/state/deferred.rs \
+    'self.count(peers, others);' \
+    'self.count(peers, &[]);'
+mutant latest-forgotten src/state/peers/edit.rs \
+    'self.latest = self.latest.max(Some(edit.last_seen));' \
+    ''
+mutant deferred-of-a-new-peer-apart src/state/peers.rs \
     'has_grown |= slot.is_none();' \
     ''
-mutant rotation-overtakes src/persistence/queue.rs \
+mutant rotation-overtakes src/persistence/queue/work.rs \
     'let work = match inner.closed.pop_front() {' \
     'let work = match inner.closed.pop_back() {'
 mutant closing-seal-missing src/persistence/commit.rs \
@@ -443,7 +467,7 @@ mutant closing-seal-missing src/persistence/commit.rs \
 mutant close-never-gives-up src/persistence/commit.rs \
     'self.commit(work)?;' \
     'let _given_up = self.commit(work);'
-mutant close-does-not-drain src/persistence/queue.rs \
+mutant close-does-not-drain src/persistence/queue/work.rs \
     'let due = inner.closing
                 || self.progress.is_demanded()' \
     'if inner.closing { return None; }

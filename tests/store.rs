@@ -6,7 +6,7 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{address, peer};
-use peer_journal::{ErrorKind, Lsn, Outcome, P2PStatePersistence, PeerId, state::Change};
+use peer_journal::{ErrorKind, Lsn, Outcome, P2PStatePersistence, PeerId, View, state::Change};
 
 #[tokio::test]
 async fn acknowledged_changes_are_there_after_a_close_and_after_a_drop() {
@@ -109,4 +109,38 @@ async fn followers_get_every_record_in_order() {
     let mut live = store.changes_since(Lsn::new(302)).unwrap();
     store.close().await.unwrap();
     assert!(live.next().await.is_none());
+}
+
+#[test]
+fn a_view_beside_appends_has_every_change_up_to_its_number_and_no_other() {
+    const EACH: u64 = 4000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = P2PStatePersistence::open(dir.path().join("p2p-state.json")).unwrap();
+    let peers: Vec<PeerId> = (0..40).map(peer).collect();
+    let counted = |view: &View| -> u64 {
+        let rows = view.state().peers().filter_map(|(_, row)| row.reputation.as_ref());
+        rows.map(|row| row.failed_retrievals).sum()
+    };
+    std::thread::scope(|scope| {
+        for producer in 0..2 {
+            let (store, peers) = (&store, &peers);
+            scope.spawn(move || {
+                for (number, peer) in (0..EACH).zip(peers.iter().cycle().skip(producer * 7)) {
+                    let ack = store.retrieval_failed(peer).unwrap();
+                    if number % 500 == 0 {
+                        ack.wait().unwrap();
+                    }
+                }
+            });
+        }
+        let mut kept = Vec::new();
+        while kept.last().is_none_or(|view: &View| view.lsn().get() < 2 * EACH) {
+            let view = store.view().unwrap();
+            assert_eq!(counted(&view), view.lsn().get());
+            kept.push(view);
+        }
+        for view in kept {
+            assert_eq!(counted(&view), view.lsn().get(), "it changed later");
+        }
+    });
 }

@@ -17,7 +17,7 @@ impl P2PStatePersistence {
     /// close. In each case nothing changed. On a handle that opens on first use, also the errors of
     /// opening.
     pub fn append(&self, change: Change) -> Result<Ack, Error> {
-        self.engine()?.queue.append(std::slice::from_ref(&change))
+        self.engine()?.queue.append_one(&mut Some(change))
     }
 
     /// Appends several changes as one record: after a crash all of them are there, or none.
@@ -40,10 +40,11 @@ impl P2PStatePersistence {
     /// Dropped before it resolves, it has appended nothing.
     pub async fn append_async(&self, change: Change) -> Result<Ack, Error> {
         let engine = self.engine()?;
+        let mut change = Some(change);
         loop {
             // Read before the attempt: if that finds no room, something after this is on its way.
             let durable = engine.progress.durable_through();
-            match engine.queue.append(std::slice::from_ref(&change)) {
+            match engine.queue.append_one(&mut change) {
                 Err(error) if error.kind() == ErrorKind::Full => {
                     engine.progress.demand();
                     Reached::new(durable.next(), &engine.progress).await;

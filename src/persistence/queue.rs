@@ -1,16 +1,23 @@
-//! The state, and the batch that gathers what the commit thread writes next, under one short lock.
+//! The state, and the batch that gathers what the commit thread writes next, under short locks.
 
-use std::{cell::Cell, collections::VecDeque, sync::Arc, time::Duration};
+mod work;
+
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{
     batch::Batch,
     progress::{Ack, Progress, closed},
-    sync::{Apart, Instant, Mutex, MutexGuard, lock_short, mpsc, thread},
+    sync::{Apart, AtomicBool, Instant, Mutex, MutexGuard, lock_short, mpsc, try_lock},
 };
 use crate::{
     Error, ErrorKind, Lsn,
     journal::format::{PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES},
-    state::{self, Change, Effect, LiveState, State},
+    state::{self, Change, Effect, FETCHED_MAX, LivePeers, LiveState, State},
 };
 
 /// Times that a large difference is worked out without the lock.
@@ -19,10 +26,18 @@ const DERIVE_ATTEMPTS: u32 = 3;
 /// A payload's buffer that a thread keeps; a larger one gives its memory back.
 const PAYLOAD_BYTES_KEPT: usize = 64 << 10;
 
+/// Changes that are deferred while the commit thread waits for others to join its commit: they are
+/// applied while the disk syncs.
+const DEFERRED_WHILE_GATHERING: usize = 64;
+/// Changes that are deferred before an append waits for somebody else who applies earlier ones.
+const DEFERRED_MAX: usize = 256;
+
 thread_local! {
     /// Where a change is encoded before the lock is taken, so that no append allocates for it.
     static PAYLOAD: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
+
+pub(super) use work::Expected;
 
 /// Told when the segment that held everything up to a pinned LSN is sealed.
 pub(super) type RotateReply = mpsc::SyncSender<Result<(), Error>>;
@@ -51,20 +66,15 @@ struct Inner {
     closing: bool,
 }
 
-/// Who is likely to append again at once: those that the last commit woke, and those that wait
-/// already.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Expected {
-    pub(super) records: u64,
-    /// When waiting for them is not worth more time.
-    pub(super) until: Instant,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Queue {
     /// Apart from the lock's own word, which others write while they try to get it.
     inner: Mutex<Apart<Inner>>,
+    /// Taken behind the other lock, and kept without it by whoever applies what was deferred.
+    peers: Mutex<Apart<LivePeers>>,
+    /// Each change is to be passed on to the peers by itself.
+    one_by_one: Apart<AtomicBool>,
     progress: Arc<Progress>,
     sync_within: Duration,
     unsynced_bytes_max: usize,
@@ -80,8 +90,9 @@ impl Queue {
         sync_within: Duration,
         unsynced_bytes_max: usize,
     ) -> Self {
+        let (state, peers) = state::part(state);
         let inner = Inner {
-            state: LiveState::new(state),
+            state,
             last_lsn,
             open: Batch::default(),
             closed: VecDeque::new(),
@@ -91,34 +102,37 @@ impl Queue {
             gather_until: None,
             closing: false,
         };
-        let progress = Arc::clone(progress);
-        let update_bytes_max = PAYLOAD_BYTES_MAX;
-        let inner = Mutex::new(Apart(inner));
-        Self { inner, progress, sync_within, unsynced_bytes_max, update_bytes_max }
+        Self {
+            inner: Mutex::new(Apart(inner)),
+            peers: Mutex::new(Apart(peers)),
+            one_by_one: Apart(AtomicBool::new(false)),
+            progress: Arc::clone(progress),
+            sync_within,
+            unsynced_bytes_max,
+            update_bytes_max: PAYLOAD_BYTES_MAX,
+        }
+    }
+
+    /// Checks, numbers, applies and queues the change as one record. After an error it is still
+    /// there.
+    pub(super) fn append_one(&self, change: &mut Option<Change>) -> Result<Ack, Error> {
+        let is_urgent = change.as_ref().is_some_and(Change::is_ban);
+        with_buffer(|payload| {
+            encode(change.as_slice(), payload)?;
+            let mut inner = self.lock();
+            self.refuse(&inner, payload.len())?;
+            let is_new = inner.state.defer(change)?
+                || self.apply(&mut inner, change.as_slice())? == Effect::Changed;
+            Ok(self.number(inner, is_new.then_some(payload), is_urgent))
+        })
     }
 
     /// Checks, numbers, applies and queues the changes as one record: all of them or none.
     pub(super) fn append(&self, changes: &[Change]) -> Result<Ack, Error> {
-        // A thread that is about to end has no buffer any more.
-        let mut payload = PAYLOAD.try_with(Cell::take).unwrap_or_default();
-        let ack = self.encode_and_append(changes, &mut payload);
-        if payload.capacity() <= PAYLOAD_BYTES_KEPT {
-            payload.clear();
-            PAYLOAD.try_with(|kept| kept.set(payload)).ok();
-        }
-        ack
-    }
-
-    fn encode_and_append(&self, changes: &[Change], payload: &mut Vec<u8>) -> Result<Ack, Error> {
-        state::encode(changes, payload)?;
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            return Err(Error::limit(format!(
-                "the changes are too large for one record: bytes={}, limit={PAYLOAD_BYTES_MAX}",
-                payload.len()
-            ))
-            .next("append them in several batches"));
-        }
-        self.append_encoded(self.lock(), changes, payload)
+        with_buffer(|payload| {
+            encode(changes, payload)?;
+            self.append_encoded(self.lock(), changes, payload)
+        })
     }
 
     /// Appends what `derive` makes of the current state; nothing comes in between. `None` if that
@@ -144,7 +158,7 @@ impl Queue {
             }
         }
         let mut inner = self.lock();
-        let (changes, payload) = derive(inner.state.get())?;
+        let (changes, payload) = derive(&inner.state.view(&mut lock_short(&self.peers)))?;
         self.append_if_it_fits(inner, &changes, &payload)
     }
 
@@ -167,9 +181,26 @@ impl Queue {
         payload: &[u8],
     ) -> Result<Ack, Error> {
         self.refuse(&inner, payload.len())?;
-        if inner.state.apply_all(changes)? == Effect::Unchanged {
-            return Ok(Ack::new(inner.last_lsn, &self.progress));
+        let effect = self.apply(&mut inner, changes)?;
+        let is_urgent = changes.iter().any(Change::is_ban);
+        Ok(self.number(inner, (effect == Effect::Changed).then_some(payload), is_urgent))
+    }
+
+    fn apply(&self, inner: &mut Inner, changes: &[Change]) -> Result<Effect, Error> {
+        if let Some(effect) = inner.state.apply_apart(changes) {
+            return effect;
         }
+        inner.state.apply_all(&mut lock_short(&self.peers), changes)
+    }
+
+    /// Numbers a record and queues it; without a payload there is nothing new to record.
+    fn number(
+        &self,
+        mut inner: MutexGuard<'_, Apart<Inner>>,
+        payload: Option<&[u8]>,
+        is_urgent: bool,
+    ) -> Ack {
+        let Some(payload) = payload else { return Ack::new(inner.last_lsn, &self.progress) };
         let lsn = inner.last_lsn.next();
         inner.last_lsn = lsn;
         inner.open.push(lsn, payload);
@@ -181,16 +212,43 @@ impl Queue {
         inner.unsynced_bytes = inner.unsynced_bytes.saturating_add(bytes);
         let filling = inner.unsynced_bytes > self.unsynced_bytes_max / 4;
         let gathered = inner.gather_until == Some(lsn);
+        let peers = self.receive(&mut inner);
         drop(inner);
         if gathered {
             self.progress.set_gathered(true);
         }
-        if filling || changes.iter().any(Change::is_ban) {
+        if filling || is_urgent {
             self.progress.demand();
         } else if was_empty && self.progress.is_idle() {
             self.progress.ring();
         }
-        Ok(Ack::new(lsn, &self.progress))
+        if let Some(mut peers) = peers {
+            let one_by_one = peers.work();
+            // Looked at first: a store would take the line away from all who look.
+            if self.one_by_one.load(Ordering::Relaxed) != one_by_one {
+                self.one_by_one.store(one_by_one, Ordering::Relaxed);
+            }
+        }
+        Ack::new(lsn, &self.progress)
+    }
+
+    /// Has the peers receive what is deferred, if that is enough to be applied.
+    fn receive(&self, inner: &mut Inner) -> Option<MutexGuard<'_, Apart<LivePeers>>> {
+        let deferred = inner.state.deferred();
+        let enough = if self.one_by_one.load(Ordering::Relaxed) {
+            1
+        } else if inner.is_gathering() {
+            DEFERRED_WHILE_GATHERING
+        } else {
+            FETCHED_MAX
+        };
+        if deferred < enough {
+            return None;
+        }
+        let mut peers =
+            if deferred < DEFERRED_MAX { try_lock(&self.peers)? } else { lock_short(&self.peers) };
+        peers.receive(&mut inner.state);
+        Some(peers)
     }
 
     fn refuse(&self, inner: &Inner, bytes: usize) -> Result<(), Error> {
@@ -215,7 +273,11 @@ impl Queue {
     /// The state and its LSN, consistent.
     pub(super) fn view(&self) -> (State, Lsn) {
         let mut inner = self.lock();
-        (inner.state.get().clone(), inner.last_lsn)
+        self.pin(&mut inner)
+    }
+
+    fn pin(&self, inner: &mut Inner) -> (State, Lsn) {
+        (inner.state.view(&mut lock_short(&self.peers)), inner.last_lsn)
     }
 
     pub(super) fn last_lsn(&self) -> Lsn {
@@ -246,7 +308,7 @@ impl Queue {
         let next = inner.spare.take().unwrap_or_default();
         let batch = std::mem::replace(&mut inner.open, next);
         inner.closed.push_back(Work { batch, rotate: Some(reply) });
-        let pinned = (inner.state.get().clone(), inner.last_lsn);
+        let pinned = self.pin(&mut inner);
         drop(inner);
         self.progress.demand();
         Ok(pinned)
@@ -269,98 +331,13 @@ impl Queue {
             return Ok(None);
         }
         publish(&state, lsn.next())?;
-        inner.state = LiveState::new(state);
+        let (state, peers) = state::part(state);
+        inner.state = state;
+        **lock_short(&self.peers) = peers;
         inner.last_lsn = lsn.next();
         // Under the lock: no later record may be called durable before this is.
         self.progress.set_unsettled(lsn.next());
         Ok(Some(lsn.next()))
-    }
-
-    /// Gives those who are expected a moment to append, so that one sync covers them all. Whoever
-    /// waits in a loop would otherwise split into two groups, each of which waits for the sync of
-    /// the other before its own begins. False if too few of them came in time to be worth it.
-    pub(super) fn gather(&self, expected: Expected) -> bool {
-        {
-            let mut inner = self.lock();
-            let missing = expected.records.saturating_sub(inner.open.count());
-            if missing == 0 || inner.closing || !inner.closed.is_empty() {
-                return true;
-            }
-            inner.gather_until = Some(Lsn::new(inner.last_lsn.get().saturating_add(missing)));
-            self.progress.set_gathered(false);
-        }
-        // The demand comes right behind the append; to sleep in between would cost a wake-up.
-        while !(self.progress.has_gathered() && self.progress.is_demanded()) {
-            if Instant::now() >= expected.until {
-                return self.lock().open.count() >= expected.records / 4 * 3;
-            }
-            thread::yield_now();
-        }
-        true
-    }
-
-    /// The next thing to write. Sleeps until somebody waits, the oldest change has waited long
-    /// enough, or the queue is closed; `None` when it is closed and empty.
-    pub(super) fn next_work(&self) -> Option<Work> {
-        let mut lingered = false;
-        loop {
-            let mut inner = self.lock();
-            let now = Instant::now();
-            let waited = inner.oldest_unsynced.map(|since| now.saturating_duration_since(since));
-            let due = inner.closing
-                || self.progress.is_demanded()
-                || waited.is_some_and(|waited| waited >= self.sync_within);
-            if due {
-                let work = take(&mut inner);
-                if inner.open.is_empty() && inner.closed.is_empty() {
-                    self.progress.clear_demand();
-                }
-                if work.is_some() || self.progress.is_unsettled() {
-                    return Some(work.unwrap_or_default());
-                }
-                if inner.closing {
-                    return None;
-                }
-            }
-            drop(inner);
-            match waited {
-                Some(waited) => thread::park_timeout(self.sync_within.saturating_sub(waited)),
-                None if lingered => {
-                    // Say so first, look again, and only then sleep for good: an append that comes
-                    // in between either is seen here or sees the flag and rings.
-                    self.progress.set_idle(true);
-                    let nothing = {
-                        let inner = self.lock();
-                        inner.is_quiet()
-                    };
-                    if nothing && !self.progress.is_demanded() {
-                        thread::park();
-                    }
-                    self.progress.set_idle(false);
-                    lingered = false;
-                }
-                None => {
-                    thread::park_timeout(self.sync_within);
-                    lingered = true;
-                }
-            }
-        }
-    }
-
-    /// All that gathered since, for a commit that failed and is tried again.
-    pub(super) fn take_more(&self) -> Option<Work> {
-        take(&mut self.lock())
-    }
-
-    /// A batch is durable: its room is free again.
-    pub(super) fn release(&self, mut batch: Batch) {
-        let mut inner = self.lock();
-        inner.unsynced_bytes = inner.unsynced_bytes.saturating_sub(batch.framed_bytes());
-        // A huge batch gives its memory back.
-        if inner.spare.is_none() && batch.capacity() <= 4 << 20 {
-            batch.clear();
-            inner.spare = Some(batch);
-        }
     }
 
     pub(super) fn close(&self) {
@@ -377,24 +354,28 @@ impl Queue {
     }
 }
 
-impl Inner {
-    fn is_quiet(&self) -> bool {
-        self.open.is_empty() && self.closed.is_empty() && !self.closing
+/// Calls with the thread's buffer.
+fn with_buffer(append: impl FnOnce(&mut Vec<u8>) -> Result<Ack, Error>) -> Result<Ack, Error> {
+    // A thread that is about to end has no buffer any more.
+    let mut payload = PAYLOAD.try_with(Cell::take).unwrap_or_default();
+    let ack = append(&mut payload);
+    if payload.capacity() <= PAYLOAD_BYTES_KEPT {
+        payload.clear();
+        PAYLOAD.try_with(|kept| kept.set(payload)).ok();
     }
+    ack
 }
 
-fn take(inner: &mut Inner) -> Option<Work> {
-    let work = match inner.closed.pop_front() {
-        Some(work) => work,
-        None if inner.open.is_empty() => return None,
-        None => {
-            let next = inner.spare.take().unwrap_or_default();
-            Work { batch: std::mem::replace(&mut inner.open, next), rotate: None }
-        }
-    };
-    // What is left began to wait no earlier than now.
-    inner.oldest_unsynced = (!inner.open.is_empty()).then(Instant::now);
-    Some(work)
+fn encode(changes: &[Change], payload: &mut Vec<u8>) -> Result<(), Error> {
+    state::encode(changes, payload)?;
+    if payload.len() > PAYLOAD_BYTES_MAX {
+        return Err(Error::limit(format!(
+            "the changes are too large for one record: bytes={}, limit={PAYLOAD_BYTES_MAX}",
+            payload.len()
+        ))
+        .next("append them in several batches"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 
 use std::ops::{Deref, DerefMut};
 #[cfg(not(feature = "model"))]
-use std::sync::{PoisonError, TryLockError};
+use std::sync::PoisonError;
+use std::sync::TryLockError;
 #[cfg(not(feature = "model"))]
 pub(super) use std::{
     sync::{
@@ -41,10 +42,8 @@ const PAUSES_MAX: u32 = 16;
 pub(super) fn lock_short<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     let mut pauses: u32 = 1;
     for _ in 0..TRIES {
-        match mutex.try_lock() {
-            Ok(guard) => return guard,
-            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => {}
+        if let Some(guard) = try_lock(mutex) {
+            return guard;
         }
         for _ in 0..pauses {
             std::hint::spin_loop();
@@ -52,6 +51,15 @@ pub(super) fn lock_short<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         pauses = pauses.saturating_mul(2).min(PAUSES_MAX);
     }
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a lock if nobody has it.
+pub(super) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// On a cache line of its own, away from what other threads write.

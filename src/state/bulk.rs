@@ -4,7 +4,7 @@
 use std::array;
 
 use super::{
-    PeerEntry, PeerKey, Reputation, check,
+    PeerEntry, PeerKey, Reputation, Time, check,
     limits::Limits,
     peers::{PARTS, part_of},
 };
@@ -25,6 +25,8 @@ pub(crate) struct PartRows {
     pub(super) reputations: usize,
     /// No peer has more.
     pub(super) most_addresses: usize,
+    /// No peer was seen later.
+    pub(super) latest: Option<Time>,
 }
 
 /// Where a peer was put.
@@ -55,6 +57,7 @@ impl PeerRows {
         rows.seen += usize::from(entry.seen.is_some());
         rows.reputations += usize::from(entry.reputation.is_some());
         rows.most_addresses = rows.most_addresses.max(addresses);
+        rows.latest = rows.latest.max(entry.seen.as_ref().map(|seen| seen.last_seen));
         let row = rows.rows.len();
         rows.rows.push((peer, entry));
         self.len += 1;

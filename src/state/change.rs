@@ -190,19 +190,11 @@ impl Change {
         matches!(self, Self::Banned { .. } | Self::Unbanned { .. })
     }
 
-    /// True if the change does the same before a retrieval as after it, and the retrieval does too.
-    /// Where there is room for a row, it is all one which of them makes it.
-    pub(super) const fn leaves_reputations(&self) -> bool {
+    /// True if the change neither looks at peers nor changes them, but for their bans.
+    pub(super) const fn leaves_peers(&self) -> bool {
         matches!(
             self,
-            Self::PeerSeen { .. }
-                | Self::AddressesAdded { .. }
-                | Self::AddressesReplaced { .. }
-                | Self::AddressesRemoved { .. }
-                | Self::PeerProfiled { .. }
-                | Self::PeerVerified { .. }
-                | Self::PeerSet { .. }
-                | Self::DhtPut { .. }
+            Self::DhtPut { .. }
                 | Self::DhtRemoved { .. }
                 | Self::PackageCached { .. }
                 | Self::PackageDropped { .. }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AddressList, Change, PeerKey, Time, table::Shared};
+use super::{AddressList, Time, table::Shared};
 
 /// Everything about one peer but a ban. At least one part is there.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,27 +52,6 @@ pub struct Reputation {
     pub location: Option<Box<GeoLocation>>,
     /// Packages that it provides.
     pub packages_provided: u64,
-}
-
-/// A retrieval from a peer.
-#[derive(Debug)]
-pub(super) struct Retrieval {
-    pub(super) peer: PeerKey,
-    pub(super) at: Time,
-    /// How long it took, in milliseconds; `None` if it failed.
-    pub(super) response_ms: Option<u64>,
-}
-
-impl Retrieval {
-    /// The retrieval that a change tells of.
-    pub(super) fn of(change: &Change) -> Option<Self> {
-        let (peer, at, response_ms) = match change {
-            Change::RetrievalSucceeded { peer, at, response_ms } => (peer, at, Some(*response_ms)),
-            Change::RetrievalFailed { peer, at } => (peer, at, None),
-            _ => return None,
-        };
-        Some(Self { peer: peer.clone(), at: *at, response_ms })
-    }
 }
 
 impl Reputation {

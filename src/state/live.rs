@@ -1,87 +1,117 @@
-//! The state that appends go into. What retrievals change is put off, and done for several at once.
-//!
-//! An append takes a lock, and behind that the processor begins nothing before what came earlier is
-//! there: each would wait by itself for a row that is seldom in the cache. A retrieval need not
-//! look at the row to be let in. It always counts, and of all that a state holds only the want of
-//! room for one more peer can refuse it. So it waits here until there are several, whose rows are
-//! then waited for together. Nobody can tell: whoever looks at the state has them applied first.
+//! The state that appends go into, in two parts, for two locks: the peers, and the rest with the
+//! changes of peers that were let in and are not applied yet.
 
-use super::{Change, Effect, State, check, entry::Retrieval, table::FETCHED_MAX};
+use super::{Change, Deferred, Effect, State, peers::Peers, table::FETCHED_MAX};
 use crate::Error;
 
-/// Leaves that a retrieval's append copies, where a view or a snapshot shares them, to apply what
-/// was put off: it is not to pay for all that came before. The rest waits on.
+/// Leaves that an append copies, where a view or a snapshot shares them, to apply what was
+/// deferred: it is not to pay for all that came before. The rest waits on.
 const COPIES_MAX: usize = 1;
-/// Retrievals that are looked at while leaves are being copied: few of them will be applied.
+/// Changes that are looked at while leaves are being copied: few of them will be applied.
 const FETCHED_WHILE_COPYING: usize = 4;
 
-/// See the module.
+/// The state without its peers.
 #[derive(Debug)]
 pub(crate) struct LiveState {
-    state: State,
-    /// In order. There is room for all of them, even if each needs a peer of its own.
-    deferred: Vec<Retrieval>,
-    /// The last append that applied some had to stop at a copy.
+    rest: State,
+    deferred: Deferred,
+}
+
+/// The peers.
+#[derive(Debug)]
+pub(crate) struct LivePeers {
+    peers: Peers,
+    /// Changes that come next, in order. Nothing can refuse them.
+    waiting: Vec<Change>,
+    /// How many of them were received last.
+    came: usize,
+    /// Last time there was a leaf to copy.
     is_copying: bool,
 }
 
+/// The two parts of a state.
+pub(crate) fn part(mut state: State) -> (LiveState, LivePeers) {
+    let deferred = Deferred::of(&state);
+    let peers = std::mem::take(&mut state.peers);
+    let peers = LivePeers { peers, waiting: Vec::new(), came: 0, is_copying: false };
+    (LiveState { rest: state, deferred }, peers)
+}
+
 impl LiveState {
-    pub(crate) fn new(state: State) -> Self {
-        Self { state, deferred: Vec::with_capacity(FETCHED_MAX), is_copying: false }
+    /// Takes a change that is sure to change the state; any other is left.
+    ///
+    /// # Errors
+    /// As [`State::apply`].
+    pub(crate) fn defer(&mut self, change: &mut Option<Change>) -> Result<bool, Error> {
+        self.deferred.take(change)
     }
 
-    /// Does what [`State::apply_all`] does, and tells the same, but that a retrieval that is
-    /// put off is said to change the state even where a counter has come to its end.
-    pub(crate) fn apply_all(&mut self, changes: &[Change]) -> Result<Effect, Error> {
-        let has_room = self.has_room_for(changes.len());
-        if let [change] = changes
-            && has_room
-            && let Some(retrieval) = Retrieval::of(change)
-        {
-            check::fields(change)?;
-            self.defer(retrieval);
-            return Ok(Effect::Changed);
-        }
-        // What leaves reputations alone gives the same before as after.
-        if !has_room || !changes.iter().all(Change::leaves_reputations) {
-            self.settle();
-        }
-        self.state.apply_all(changes)
+    /// How many changes are deferred.
+    pub(crate) fn deferred(&self) -> usize {
+        self.deferred.len()
+    }
+
+    /// Does what [`State::apply_all`] does, if the changes need no peers.
+    pub(crate) fn apply_apart(&mut self, changes: &[Change]) -> Option<Result<Effect, Error>> {
+        changes.iter().all(Change::leaves_peers).then(|| self.rest.apply_all(changes))
+    }
+
+    /// Does what [`State::apply_all`] does.
+    pub(crate) fn apply_all(
+        &mut self,
+        peers: &mut LivePeers,
+        changes: &[Change],
+    ) -> Result<Effect, Error> {
+        peers.settle(self);
+        std::mem::swap(&mut self.rest.peers, &mut peers.peers);
+        let effect = self.rest.apply_all(changes);
+        self.deferred.note(&self.rest, changes);
+        std::mem::swap(&mut self.rest.peers, &mut peers.peers);
+        effect
     }
 
     /// The state as of the last change.
-    pub(crate) fn get(&mut self) -> &State {
-        self.settle();
-        &self.state
+    pub(crate) fn view(&mut self, peers: &mut LivePeers) -> State {
+        peers.settle(self);
+        State { peers: peers.peers.clone(), ..self.rest.clone() }
+    }
+}
+
+impl LivePeers {
+    /// Receives what is deferred, to be applied by [`work`](Self::work).
+    pub(crate) fn receive(&mut self, state: &mut LiveState) {
+        self.came = state.deferred.len();
+        state.deferred.pass_on(&self.peers, &mut self.waiting);
     }
 
-    /// True if none of these changes, and none of those put off, can be one peer too many.
-    fn has_room_for(&self, changes: usize) -> bool {
-        let most = self.state.peers.len().saturating_add(self.deferred.len());
-        most.saturating_add(changes) <= self.state.limits.peers
-    }
-
-    fn defer(&mut self, retrieval: Retrieval) {
-        self.deferred.push(retrieval);
-        if self.deferred.len() < FETCHED_MAX {
-            return;
+    /// Applies what waits, until a few leaves had to be copied. True if that was so: then the next
+    /// change that comes is to be received by itself.
+    pub(crate) fn work(&mut self) -> bool {
+        // Who brings more copies more, or ever more would wait.
+        let mut copies = if self.is_copying { self.came.max(COPIES_MAX) } else { COPIES_MAX };
+        while copies > 0 && !self.waiting.is_empty() {
+            let most = if self.is_copying { FETCHED_WHILE_COPYING } else { FETCHED_MAX };
+            let copied = self.apply_first(most, copies);
+            copies = copies.saturating_sub(copied);
         }
-        let most = if self.is_copying { FETCHED_WHILE_COPYING } else { FETCHED_MAX };
-        self.is_copying = self.apply_deferred(most, COPIES_MAX) < most;
+        self.is_copying = copies == 0;
+        self.is_copying
     }
 
-    fn settle(&mut self) {
-        while !self.deferred.is_empty() {
-            self.apply_deferred(FETCHED_MAX, usize::MAX);
+    fn settle(&mut self, state: &mut LiveState) {
+        self.receive(state);
+        while !self.waiting.is_empty() {
+            self.apply_first(FETCHED_MAX, usize::MAX);
         }
+        self.is_copying = false;
     }
 
-    /// Applies the first few, and tells how many: at least one, if there is one.
-    fn apply_deferred(&mut self, most: usize, copies_max: usize) -> usize {
-        let first = self.deferred.get(..most).unwrap_or(&self.deferred);
-        let counted = self.state.peers.count_retrievals(first, copies_max);
-        self.deferred.drain(..counted);
-        counted
+    /// Applies the first few, at least one, and tells how many leaves were copied for them.
+    fn apply_first(&mut self, most: usize, copies_max: usize) -> usize {
+        let first = self.waiting.get(..most).unwrap_or(&self.waiting);
+        let (applied, copied) = self.peers.apply_sure(first, copies_max);
+        self.waiting.drain(..applied);
+        copied
     }
 }
 
@@ -90,39 +120,54 @@ mod tests {
     use super::*;
     use crate::state::{Limits, PeerKey, Time};
 
+    fn live() -> (LiveState, LivePeers) {
+        part(State::new(Limits::default()))
+    }
+
     fn failed(peer: usize) -> Change {
         Change::RetrievalFailed { peer: PeerKey::from_text(&peer.to_string()), at: Time::EPOCH }
     }
 
-    #[test]
-    fn an_append_beside_a_view_does_not_pay_for_all_that_was_put_off() {
-        let mut live = LiveState::new(State::new(Limits::default()));
-        for peer in 0..1000 {
-            live.apply_all(&[failed(peer)]).unwrap();
-        }
-        for first in [0, 1000] {
-            let view = live.get().clone();
-            for peer in first..first + FETCHED_MAX {
-                assert_eq!(live.deferred.len(), peer - first);
-                live.apply_all(&[failed(peer)]).unwrap();
-            }
-            assert_eq!(live.deferred.len(), FETCHED_MAX - 1, "one was applied, known or not");
-            drop(view);
+    fn defer(state: &mut LiveState, peers: impl Iterator<Item = usize>) {
+        for peer in peers {
+            assert!(state.defer(&mut Some(failed(peer))).unwrap());
         }
     }
 
     #[test]
-    fn without_a_view_all_that_was_put_off_is_applied_together() {
-        let mut live = LiveState::new(State::new(Limits::default()));
+    fn an_append_beside_a_view_does_not_pay_for_all_that_was_deferred() {
+        let (mut state, mut peers) = live();
+        defer(&mut state, 0..1000);
+        for first in [0, 1000] {
+            let view = state.view(&mut peers);
+            defer(&mut state, first..first + FETCHED_MAX);
+            peers.receive(&mut state);
+            assert!(peers.work(), "each change is to come by itself now");
+            assert_eq!(peers.waiting.len(), FETCHED_MAX - 1, "one was applied, known or not");
+            // Whoever brings three pays for three, or more and more would wait.
+            defer(&mut state, first + 100..first + 103);
+            peers.receive(&mut state);
+            peers.work();
+            assert!(peers.waiting.len() < FETCHED_MAX);
+            drop(view);
+        }
+        // Nothing is shared any more, and all are known.
+        state.view(&mut peers);
+        defer(&mut state, 0..FETCHED_MAX);
+        peers.receive(&mut state);
+        assert!(!peers.work() && peers.waiting.is_empty());
+    }
+
+    #[test]
+    fn without_a_view_all_that_was_deferred_is_applied_together() {
+        let (mut state, mut peers) = live();
         // They are new at first, and known then.
-        for peer in (0..100).chain(0..100) {
-            live.apply_all(&[failed(peer)]).unwrap();
-        }
-        live.get();
-        for peer in 0..FETCHED_MAX {
-            assert_eq!(live.deferred.len(), peer);
-            live.apply_all(&[failed(peer)]).unwrap();
-        }
-        assert!(live.deferred.is_empty());
+        defer(&mut state, (0..100).chain(0..100));
+        assert_eq!(state.view(&mut peers).counts().reputation, 100);
+        defer(&mut state, 0..100);
+        assert_eq!(state.deferred(), 100);
+        peers.receive(&mut state);
+        assert!(!peers.work());
+        assert!(peers.waiting.is_empty() && state.deferred() == 0);
     }
 }

@@ -12,6 +12,7 @@ mod bytes;
 mod change;
 mod check;
 mod convert;
+mod deferred;
 mod diff;
 mod difference;
 mod entry;
@@ -62,7 +63,7 @@ pub use entry::{Ban, CacheEntry, DhtEntry, GeoLocation, Peer, PeerEntry, Profile
 
 pub use limits::Limits;
 
-pub(crate) use live::LiveState;
+pub(crate) use live::{LivePeers, LiveState, part};
 
 pub use undo::{RowKey, Undo};
 
@@ -72,6 +73,7 @@ pub(crate) use peers::{PARTS, PeersPart};
 
 pub(crate) use shares::{Ledger, Shares};
 
+use deferred::Deferred;
 use peers::Peers;
 use table::Table;
 

@@ -6,12 +6,11 @@ mod edit;
 use std::hint::black_box;
 
 use super::{
-    Change, Effect, Limits, PeerEntry, PeerKey,
+    Change, Effect, Limits, PeerEntry, PeerKey, Time,
     batch::{addresses_in, fit},
     bulk::PartRows,
     check,
-    entry::Retrieval,
-    table::{FETCHED_MAX, Table, Wanted, fetch, find_each},
+    table::{FETCHED_MAX, Shared, Table, Wanted, fetch, find_each},
 };
 use crate::Error;
 
@@ -19,7 +18,7 @@ use crate::Error;
 pub(crate) const PARTS: usize = 4;
 
 /// All peers.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Peers {
     parts: [PeersPart; PARTS],
 }
@@ -40,6 +39,11 @@ impl Peers {
     /// No peer has more addresses.
     pub(super) fn most_addresses(&self) -> usize {
         self.parts.iter().map(|part| part.most_addresses).fold(0, usize::max)
+    }
+
+    /// No peer was seen later.
+    pub(super) fn latest(&self) -> Option<Time> {
+        self.parts.iter().map(|part| part.latest).max().flatten()
     }
 
     /// Peers that have a row, a reputation, a profile.
@@ -71,32 +75,36 @@ impl Peers {
         fetch_all(changes.iter().filter_map(Change::peer).map(|peer| self.wanted(peer)));
     }
 
-    /// Counts retrievals in order, the first [`FETCHED_MAX`] at most, until so many leaves were
-    /// copied that a clone shares; a new peer is taken for one. Tells how many it counted: at least
-    /// one, if there is one. There is room for them, even if each needs a peer of its own.
-    pub(super) fn count_retrievals(
-        &mut self,
-        retrievals: &[Retrieval],
-        copies_max: usize,
-    ) -> usize {
-        let slots = find_each(retrievals.iter().map(|retrieval| self.wanted(&retrieval.peer)));
-        let (mut counted, mut copies, mut has_grown) = (0, 0, false);
-        for (retrieval, mut slot) in retrievals.iter().zip(slots) {
+    /// Applies changes of peers that nothing can refuse, in order and [`FETCHED_MAX`] at most,
+    /// until so many leaves were copied that a clone shares; a new peer is taken for one. Tells how
+    /// many changes it applied, at least one if there is one, and how many leaves it copied.
+    pub(super) fn apply_sure(&mut self, changes: &[Change], copies_max: usize) -> (usize, usize) {
+        let peers = changes.iter().map(Change::peer);
+        let slots = find_each(peers.map(|peer| peer.and_then(|peer| self.wanted(peer))));
+        let rows = changes.iter().zip(&slots).filter_map(|(change, slot)| {
+            self.parts.get(part_of(change.peer()?))?.rows.at((*slot)?)
+        });
+        black_box(rows.filter(|entry| entry.reputation.is_some() ^ (entry.holders() > 1)).count());
+        let (mut applied, mut copies, mut has_grown) = (0, 0, false);
+        for (change, mut slot) in changes.iter().zip(slots) {
             if copies >= copies_max {
                 break;
             }
-            counted += 1;
-            let Some(part) = self.parts.get_mut(part_of(&retrieval.peer)) else { continue };
+            applied += 1;
+            let Some(peer) = change.peer() else { continue };
+            let Some(part) = self.parts.get_mut(part_of(peer)) else { continue };
             // A row that came in between may be the one that was not there, and may have moved
             // others.
             if has_grown {
-                slot = part.rows.find(&retrieval.peer);
+                slot = part.rows.find(peer);
             }
             has_grown |= slot.is_none();
-            copies += usize::from(slot.is_none_or(|slot| part.rows.is_shared(slot)));
-            part.count_retrieval(slot, retrieval);
+            let before = part.rows.copied;
+            // Somebody knows that there is room for the row.
+            let _sure = part.apply_at(slot, change, Room { limits: &Limits::UNBOUNDED, others: 0 });
+            copies += part.rows.copied.wrapping_sub(before);
         }
-        counted
+        (applied, copies)
     }
 
     /// Gives the parts away; none are left.
@@ -126,6 +134,8 @@ pub(crate) struct PeersPart {
     profiles: usize,
     /// No peer has more.
     most_addresses: usize,
+    /// No peer was seen later.
+    latest: Option<Time>,
 }
 
 /// What limits a part.
@@ -144,6 +154,7 @@ impl PeersPart {
             part.seen += piece.seen;
             part.reputations += piece.reputations;
             part.most_addresses = part.most_addresses.max(piece.most_addresses);
+            part.latest = part.latest.max(piece.latest);
             piece.rows
         });
         part.rows = Table::of(rows);

@@ -7,7 +7,7 @@ use crate::{
     Error,
     state::{
         Address, AddressList, Change, Effect, GeoLocation, Peer, PeerKey, Profile, Reputation,
-        Time, check::full, entry::Retrieval, table::Slot, wide,
+        Time, check::full, table::Slot, wide,
     },
 };
 
@@ -36,8 +36,12 @@ impl PeersPart {
     /// nothing.
     pub(super) fn apply(&mut self, change: &Change, room: Room<'_>) -> Result<Effect, Error> {
         match change {
-            Change::PeerSeen { peer, at, addresses } => self.see(room, peer, Some(*at), addresses),
-            Change::AddressesAdded { peer, addresses } => self.see(room, peer, None, addresses),
+            Change::PeerSeen { peer, at, addresses } => {
+                self.edit_peer(room, peer, |old| see(old, Some(*at), addresses))
+            }
+            Change::AddressesAdded { peer, addresses } => {
+                self.edit_peer(room, peer, |old| see(old, None, addresses))
+            }
             Change::AddressesReplaced { peer, addresses } => self.edit_peer(room, peer, |old| {
                 PeerEdit { addresses: replaced(old, addresses), ..keep(old) }
             }),
@@ -86,19 +90,25 @@ impl PeersPart {
         }
     }
 
-    /// `at` is `None` for a peer that was only heard of.
-    fn see(
+    /// Applies a change whose fields have been checked, and that no limit can refuse, to the peer
+    /// whose row is at the slot; without one, to a new peer.
+    pub(super) fn apply_at(
         &mut self,
+        slot: Option<Slot>,
+        change: &Change,
         room: Room<'_>,
-        peer: &PeerKey,
-        at: Option<Time>,
-        addresses: &[Address],
     ) -> Result<Effect, Error> {
-        self.edit_peer(room, peer, |old| PeerEdit {
-            last_seen: at.map_or(old.last_seen, |at| old.last_seen.max(at)),
-            addresses: old.addresses.with_added(addresses),
-            ..keep(old)
-        })
+        match change {
+            Change::RetrievalSucceeded { peer, at, response_ms } => {
+                self.count_at(slot, peer, *at, Some(*response_ms));
+            }
+            Change::RetrievalFailed { peer, at } => self.count_at(slot, peer, *at, None),
+            Change::PeerSeen { peer, at, addresses } => {
+                return self.edit_peer_at(slot, room, peer, |old| see(old, Some(*at), addresses));
+            }
+            other => return self.apply(other, room),
+        }
+        Ok(Effect::Changed)
     }
 
     fn remove_addresses(
@@ -124,6 +134,16 @@ impl PeersPart {
         edit: impl FnOnce(&Peer) -> PeerEdit,
     ) -> Result<Effect, Error> {
         let slot = self.rows.find(peer);
+        self.edit_peer_at(slot, room, peer, edit)
+    }
+
+    fn edit_peer_at(
+        &mut self,
+        slot: Option<Slot>,
+        room: Room<'_>,
+        peer: &PeerKey,
+        edit: impl FnOnce(&Peer) -> PeerEdit,
+    ) -> Result<Effect, Error> {
         let known = slot.and_then(|slot| self.rows.at(slot)).and_then(|entry| entry.seen.as_ref());
         let blank = Peer::default();
         let old = known.unwrap_or(&blank);
@@ -143,6 +163,7 @@ impl PeersPart {
             return Ok(Effect::Unchanged);
         }
         self.check_room(room, slot)?;
+        self.latest = self.latest.max(Some(edit.last_seen));
         self.rows.edit(slot, peer, |entry| {
             let row = entry.seen.get_or_insert_default();
             row.last_seen = edit.last_seen;
@@ -179,12 +200,11 @@ impl PeersPart {
 
     /// Counts a retrieval of the peer whose row is at the slot; without one, of a new peer, for
     /// which there is room.
-    pub(super) fn count_retrieval(&mut self, slot: Option<Slot>, retrieval: &Retrieval) {
+    fn count_at(&mut self, slot: Option<Slot>, peer: &PeerKey, at: Time, response_ms: Option<u64>) {
         let mut is_new = false;
-        self.rows.edit(slot, &retrieval.peer, |entry| {
+        self.rows.edit(slot, peer, |entry| {
             is_new = entry.reputation.is_none();
-            let reputation = entry.reputation.get_or_insert_default();
-            reputation.count(retrieval.at, retrieval.response_ms);
+            entry.reputation.get_or_insert_default().count(at, response_ms);
         });
         self.reputations += usize::from(is_new);
     }
@@ -259,6 +279,15 @@ impl PeersPart {
 
 fn keep(old: &Peer) -> PeerEdit {
     PeerEdit { last_seen: old.last_seen, verified: old.verified, addresses: None }
+}
+
+/// `at` is `None` for a peer that was only heard of.
+fn see(old: &Peer, at: Option<Time>, addresses: &[Address]) -> PeerEdit {
+    PeerEdit {
+        last_seen: at.map_or(old.last_seen, |at| old.last_seen.max(at)),
+        addresses: old.addresses.with_added(addresses),
+        ..keep(old)
+    }
 }
 
 fn replaced(old: &Peer, addresses: &[Address]) -> Option<AddressList> {

@@ -17,7 +17,7 @@ use libp2p_identity::PeerId;
 use super::*;
 
 /// A time in 2026, this many milliseconds after its start.
-fn at(ms: i64) -> Time {
+pub(super) fn at(ms: i64) -> Time {
     instant(ms).into()
 }
 
@@ -26,7 +26,7 @@ fn instant(ms: i64) -> DateTime<Utc> {
 }
 
 /// An Ed25519 peer of 32 equal bytes.
-fn peer(byte: u8) -> PeerKey {
+pub(super) fn peer(byte: u8) -> PeerKey {
     PeerKey::from(ed25519(byte))
 }
 
@@ -36,7 +36,7 @@ fn ed25519(byte: u8) -> PeerId {
     PeerId::from_bytes(&bytes).unwrap()
 }
 
-fn addresses(texts: &[&str]) -> Vec<Address> {
+pub(super) fn addresses(texts: &[&str]) -> Vec<Address> {
     texts.iter().map(|text| Address::from_text(text)).collect()
 }
 

@@ -23,7 +23,8 @@ use std::{
 };
 
 use peer_journal::{
-    Ack, Builder, Error, ErrorKind, Lsn, P2PStatePersistence,
+    Ack, Builder, Change, Error, ErrorKind, Lsn, P2PStatePersistence,
+    state::{PeerKey, Time},
     testing::{Fault, Op, Outcome, SimDisk},
 };
 use shuttle::{
@@ -376,7 +377,7 @@ fn a_wait_for_room_ends_when_there_is_room() {
         let disk = SimDisk::new(1);
         // Room for one change at a time.
         let store = options(&disk, NEVER).max_unsynced_bytes(60).open().unwrap();
-        let change = |key: &str| peer_journal::Change::BootstrapAdded { node: key.into() };
+        let change = |key: &str| Change::BootstrapAdded { node: key.into() };
         let long = |key: &str| format!("/dns4/{key}{}", "x".repeat(20));
         let mut threads = Vec::new();
         for key in ["a", "b", "c"] {
@@ -425,5 +426,41 @@ fn appends_go_on_while_segments_change_and_snapshots_are_written() {
         for key in ["a", "b", "c", "d"] {
             assert!(survives(&disk, key), "{key}");
         }
+    });
+}
+
+#[test]
+fn a_view_has_every_change_up_to_its_number_and_no_other() {
+    explore(|| {
+        // So many that some are deferred while others are applied.
+        const EACH: u64 = 24;
+        let disk = SimDisk::new(1);
+        let store = open(&disk, NEVER);
+        let check = |store: &P2PStatePersistence| {
+            let view = store.view().unwrap();
+            let rows = view.state().peers().filter_map(|(_, row)| row.reputation.as_ref());
+            let counted: u64 = rows.map(|row| row.failed_retrievals).sum();
+            assert_eq!(counted, view.lsn().get());
+            view
+        };
+        let mut threads = Vec::new();
+        for producer in 0..2_u64 {
+            let store = store.clone();
+            threads.push(thread::spawn(move || {
+                for number in 0..EACH {
+                    let peer = PeerKey::from_text(&((number + 7 * producer) % 10).to_string());
+                    let failed = Change::RetrievalFailed { peer, at: Time::EPOCH };
+                    let ack = store.append(failed).unwrap();
+                    if number % 20 == 19 {
+                        ack.wait().unwrap();
+                    }
+                }
+            }));
+        }
+        // Rows that views share have to be copied.
+        let views = [(); 2].map(|()| check(&store));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        drop(views);
+        assert_eq!(check(&store).lsn(), Lsn::new(2 * EACH));
     });
 }
