@@ -426,30 +426,33 @@ mutant deferred-overtaken src/state/live.rs \
         std::mem::swap' \
     'std::mem::swap'
 mutant deferred-without-room src/state/deferred.rs \
-    'self.peers < self.limits.peers' \
-    'true'
+    'self.peers + self.changes.len() < self.limits.peers' \
+    'self.peers < self.limits.peers'
 mutant deferred-addresses-uncounted src/state/deferred.rs \
-    'self.addresses += addresses.len();' \
+    'self.added += addresses.len();' \
     ''
 mutant deferred-though-not-new src/state/deferred.rs \
-    'self.of_all.max(*latest) < Some(at)' \
-    'self.of_all.max(*latest) <= Some(at)'
+    'self.of_all.max(*latest) < at' \
+    'self.of_all.max(*latest) <= at'
 mutant deferred-not-noted src/state/deferred.rs \
-    'self.addresses += addresses.len();
+    'self.added += addresses.len();
             self.latest.note(peer, *at);' \
-    'self.addresses += addresses.len();'
+    'self.added += addresses.len();'
 mutant not-deferred-not-noted src/state/deferred.rs \
     'self.latest.note(peer, seen.last_seen);' \
     ''
 mutant batch-not-noted src/state/deferred.rs \
-    'self.latest.of_all = state.peers.latest();
+    'self.latest.of_all = peers.latest();
             return;' \
     'return;'
 mutant waiting-uncounted src/state/deferred.rs \
-    'self.count(peers, others);' \
-    'self.count(peers, &[]);'
+    'self.peers = peers.len() + passed.changes.len();' \
+    'self.peers = peers.len();'
+mutant waiting-addresses-uncounted src/state/deferred.rs \
+    'self.addresses = peers.most_addresses() + passed.added;' \
+    'self.addresses = peers.most_addresses();'
 mutant latest-forgotten src/state/peers/edit.rs \
-    'self.latest = self.latest.max(Some(edit.last_seen));' \
+    'self.latest = self.latest.max(edit.last_seen);' \
     ''
 mutant deferred-of-a-new-peer-apart src/state/peers.rs \
     'has_grown |= slot.is_none();' \

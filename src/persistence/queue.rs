@@ -158,7 +158,8 @@ impl Queue {
             }
         }
         let mut inner = self.lock();
-        let (changes, payload) = derive(&inner.state.view(&mut lock_short(&self.peers)))?;
+        let (state, _) = self.pin(&mut inner);
+        let (changes, payload) = derive(&state)?;
         self.append_if_it_fits(inner, &changes, &payload)
     }
 
@@ -380,14 +381,80 @@ fn encode(changes: &[Change], payload: &mut Vec<u8>) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::state::Limits;
+    use crate::state::{
+        Limits, PeerKey, Time,
+        tests::random::{content, often_deferred},
+    };
+
+    fn queue(limits: Limits) -> Queue {
+        let progress = Arc::new(Progress::new(Lsn::ZERO, 0));
+        Queue::new(State::new(limits), Lsn::ZERO, &progress, Duration::from_secs(1), 1 << 20)
+    }
+
+    proptest! {
+        #[test]
+        fn appends_do_what_their_changes_do_one_after_the_other(
+            records in prop::collection::vec(prop::collection::vec(often_deferred(), 1..3), 0..80),
+            peers in prop_oneof![1..9_usize, 50..70_usize],
+            look in 0..80_usize,
+        ) {
+            let limits = Limits { peers, addresses_per_peer: 3, ..Limits::default() };
+            let (queue, mut state) = (queue(limits), State::new(limits));
+            let mut lsn = Lsn::ZERO;
+            for (number, changes) in records.iter().enumerate() {
+                let mut one = changes.first().cloned();
+                let ack = match changes.as_slice() {
+                    [_] => queue.append_one(&mut one),
+                    changes => queue.append(changes),
+                };
+                match state.apply_all(changes) {
+                    Ok(effect) => {
+                        lsn = if effect == Effect::Changed { lsn.next() } else { lsn };
+                        prop_assert_eq!(ack.unwrap().lsn(), lsn);
+                    }
+                    Err(error) => {
+                        prop_assert_eq!(ack.unwrap_err().to_string(), error.to_string());
+                        prop_assert_eq!(one.as_ref(), changes.first(), "it can be tried again");
+                    }
+                }
+                if number == look {
+                    prop_assert_eq!(content(&queue.view().0), content(&state));
+                }
+            }
+            let (view, last_lsn) = queue.view();
+            prop_assert_eq!((content(&view), last_lsn), (content(&state), lsn));
+        }
+    }
+
+    #[test]
+    fn while_somebody_is_at_work_changes_are_deferred_to_a_point() {
+        let queue = queue(Limits::default());
+        let peer = PeerKey::from_text("a");
+        let append = || {
+            let failed = Change::RetrievalFailed { peer: peer.clone(), at: Time::EPOCH };
+            queue.append_one(&mut Some(failed)).unwrap();
+            queue.lock().state.deferred()
+        };
+        let at_work = lock_short(&queue.peers);
+        for deferred in 1..DEFERRED_MAX {
+            assert_eq!(append(), deferred);
+        }
+        std::thread::scope(|scope| {
+            // This one waits until the other is done.
+            let last = scope.spawn(append);
+            drop(at_work);
+            assert_eq!(last.join().unwrap(), 0);
+        });
+        let counted = queue.view().0.peer(&peer).unwrap().reputation.clone().unwrap();
+        assert_eq!(counted.failed_retrievals, DEFERRED_MAX as u64);
+    }
 
     #[test]
     fn batches_are_taken_in_the_order_in_which_they_were_closed() {
-        let progress = Arc::new(Progress::new(Lsn::ZERO, 0));
-        let state = State::new(Limits::default());
-        let queue = Queue::new(state, Lsn::ZERO, &progress, Duration::from_secs(1), 1 << 20);
+        let queue = queue(Limits::default());
         for key in ["first", "second"] {
             let at = chrono::DateTime::UNIX_EPOCH.into();
             let put = Change::DhtPut { key: key.into(), value: vec![1].into(), at };

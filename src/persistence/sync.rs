@@ -34,7 +34,7 @@ const TRIES: u32 = 16;
 #[cfg(not(feature = "model"))]
 const PAUSES_MAX: u32 = 16;
 
-/// Takes a lock that is never held for long, by trying again and again before it sleeps.
+/// Takes a lock that is seldom held for long, by trying again and again before it sleeps.
 ///
 /// The standard mutex sleeps at once where another thread does already, and whoever holds it then
 /// pays for waking that one: two threads that append without a pause would do little else.

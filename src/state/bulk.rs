@@ -25,8 +25,8 @@ pub(crate) struct PartRows {
     pub(super) reputations: usize,
     /// No peer has more.
     pub(super) most_addresses: usize,
-    /// No peer was seen later.
-    pub(super) latest: Option<Time>,
+    /// No peer was seen later; at least the epoch.
+    pub(super) latest: Time,
 }
 
 /// Where a peer was put.
@@ -57,7 +57,8 @@ impl PeerRows {
         rows.seen += usize::from(entry.seen.is_some());
         rows.reputations += usize::from(entry.reputation.is_some());
         rows.most_addresses = rows.most_addresses.max(addresses);
-        rows.latest = rows.latest.max(entry.seen.as_ref().map(|seen| seen.last_seen));
+        let last_seen = entry.seen.as_ref().map(|seen| seen.last_seen);
+        rows.latest = rows.latest.max(last_seen.unwrap_or_default());
         let row = rows.rows.len();
         rows.rows.push((peer, entry));
         self.len += 1;

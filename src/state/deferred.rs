@@ -5,9 +5,14 @@
 //! makes most need no look at the row to be let in: sums and times that no row exceeds tell that
 //! no limit can refuse them and that they say something new. They are numbered and journaled at
 //! once and wait here until there are several, whose rows are then waited for together, without
-//! the lock. Nobody can tell: whoever looks at the state has them applied first.
+//! the lock. Nobody can tell: whoever looks at the state has them applied first. Only a retrieval
+//! whose counter has come to its end is taken for one that changes the row, and recorded.
 
-use super::{Change, Limits, PeerKey, State, Time, batch::added, check, peers::Peers};
+use std::collections::VecDeque;
+
+use super::{
+    Change, Limits, PeerKey, State, Time, batch::added, check, peers::Peers, table::FETCHED_MAX,
+};
 use crate::Error;
 
 /// Crowds of peers, told apart by some bits of their ids; of each the latest time is kept at which
@@ -18,28 +23,36 @@ const CROWDS: usize = 8192;
 #[derive(Debug)]
 pub(crate) struct Deferred {
     /// In order.
-    pub(super) changes: Vec<Change>,
+    changes: Vec<Change>,
+    /// Addresses that they add, if all are new.
+    added: usize,
     limits: Limits,
-    /// There are no more peers, if each change needs one of its own.
+    /// There are no more peers, these changes not counted.
     peers: usize,
-    /// No peer has more addresses, if all changes are of one peer.
+    /// No peer has more addresses, these changes not counted.
     addresses: usize,
     latest: Latest,
+}
+
+/// Changes that were passed on and wait to be applied.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    pub(super) changes: VecDeque<Change>,
+    /// Addresses that they add, if all are new.
+    added: usize,
 }
 
 impl Deferred {
     /// Nothing is deferred yet in front of this state.
     pub(crate) fn of(state: &State) -> Self {
-        let mut deferred = Self {
+        Self {
             changes: Vec::new(),
+            added: 0,
             limits: state.limits,
-            peers: 0,
-            addresses: 0,
-            latest: Latest::default(),
-        };
-        deferred.count(&state.peers, &[]);
-        deferred.latest.of_all = state.peers.latest();
-        deferred
+            peers: state.peers.len(),
+            addresses: state.peers.most_addresses(),
+            latest: Latest::of(&state.peers),
+        }
     }
 
     /// Takes the change if it is sure to change the state, whatever comes of those before it. If
@@ -52,9 +65,8 @@ impl Deferred {
             return Ok(false);
         };
         check::fields(sure)?;
-        self.peers += 1;
         if let Change::PeerSeen { peer, at, addresses } = sure {
-            self.addresses += addresses.len();
+            self.added += addresses.len();
             self.latest.note(peer, *at);
         }
         self.changes.extend(change.take());
@@ -62,12 +74,13 @@ impl Deferred {
     }
 
     fn is_sure_of(&self, change: &Change) -> bool {
-        self.peers < self.limits.peers
+        // Each may need a peer of its own, and all may be of one peer.
+        self.peers + self.changes.len() < self.limits.peers
             && match change {
                 // It counts, always.
                 Change::RetrievalSucceeded { .. } | Change::RetrievalFailed { .. } => true,
                 Change::PeerSeen { peer, at, addresses } => {
-                    let most = self.addresses.saturating_add(addresses.len());
+                    let most = self.addresses + self.added + addresses.len();
                     most <= self.limits.addresses_per_peer && self.latest.is_before(peer, *at)
                 }
                 _ => false,
@@ -79,58 +92,60 @@ impl Deferred {
         self.changes.len()
     }
 
-    /// Gives them away, to where others wait for these peers already.
-    pub(super) fn pass_on(&mut self, peers: &Peers, others: &mut Vec<Change>) {
-        if others.is_empty() {
-            std::mem::swap(others, &mut self.changes);
-        } else {
-            others.append(&mut self.changes);
-        }
-        self.count(peers, others);
+    /// Passes them on to where others wait for these peers already.
+    pub(super) fn pass_on(&mut self, peers: &Peers, passed: &mut Passed) {
+        passed.changes.extend(self.changes.drain(..));
+        passed.added += std::mem::take(&mut self.added);
+        self.peers = peers.len() + passed.changes.len();
+        self.addresses = peers.most_addresses() + passed.added;
     }
 
-    fn count(&mut self, peers: &Peers, waiting: &[Change]) {
-        self.peers = peers.len() + waiting.len();
-        let more: usize = waiting.iter().map(|change| added(change).len()).sum();
-        self.addresses = peers.most_addresses() + more;
-    }
-
-    /// Notes what became of these peers by changes that were not deferred; nothing else waits.
-    pub(super) fn note(&mut self, state: &State, changes: &[Change]) {
-        self.count(&state.peers, &[]);
-        let [change] = changes else {
-            self.latest.of_all = state.peers.latest();
+    /// Notes what became of these peers by changes that were not deferred; nothing waits.
+    pub(super) fn note(&mut self, peers: &Peers, changes: &[Change]) {
+        self.peers = peers.len();
+        self.addresses = peers.most_addresses();
+        if changes.len() > FETCHED_MAX {
+            self.latest.of_all = peers.latest();
             return;
-        };
-        let entry = change.peer().and_then(|peer| Some((peer, state.peer(peer)?.seen.as_ref()?)));
-        if let Some((peer, seen)) = entry {
-            self.latest.note(peer, seen.last_seen);
+        }
+        for peer in changes.iter().filter_map(Change::peer) {
+            if let Some(seen) = peers.get(peer).and_then(|entry| entry.seen.as_ref()) {
+                self.latest.note(peer, seen.last_seen);
+            }
+        }
+    }
+}
+
+impl Passed {
+    /// The first `count` are applied.
+    pub(super) fn drop_first(&mut self, count: usize) {
+        for change in self.changes.drain(..count) {
+            self.added -= added(&change).len();
         }
     }
 }
 
 /// When peers were seen last: none later than the later of these two times.
+/// Never before the epoch, which is when a peer was seen that was only heard of.
 #[derive(Debug)]
 struct Latest {
-    of_all: Option<Time>,
-    of_crowds: Box<[Option<Time>]>,
+    of_all: Time,
+    of_crowds: Box<[Time]>,
 }
 
 impl Latest {
+    fn of(peers: &Peers) -> Self {
+        Self { of_all: peers.latest(), of_crowds: vec![Time::EPOCH; CROWDS].into() }
+    }
+
     fn is_before(&self, peer: &PeerKey, at: Time) -> bool {
-        self.of_crowds.get(crowd(peer)).is_some_and(|latest| self.of_all.max(*latest) < Some(at))
+        self.of_crowds.get(crowd(peer)).is_some_and(|latest| self.of_all.max(*latest) < at)
     }
 
     fn note(&mut self, peer: &PeerKey, at: Time) {
         if let Some(latest) = self.of_crowds.get_mut(crowd(peer)) {
-            *latest = (*latest).max(Some(at));
+            *latest = (*latest).max(at);
         }
-    }
-}
-
-impl Default for Latest {
-    fn default() -> Self {
-        Self { of_all: None, of_crowds: vec![None; CROWDS].into() }
     }
 }
 
@@ -175,14 +190,19 @@ mod tests {
         let mut deferred = Deferred::of(&state);
         let one = [seen(1, 5, &[])];
         state.apply_all(&one).unwrap();
-        deferred.note(&state, &one);
+        deferred.note(&state.peers, &one);
         assert!(!takes(&mut deferred, seen(1, 5, &[])));
         assert!(takes(&mut deferred, seen(2, 5, &[])));
         let two = [seen(3, 9, &[]), seen(4, 8, &[])];
         state.apply_all(&two).unwrap();
-        deferred.note(&state, &two);
-        assert!(!takes(&mut deferred, seen(5, 9, &[])), "of several only the latest is known");
-        assert!(takes(&mut deferred, seen(5, 10, &[])));
+        deferred.note(&state.peers, &two);
+        assert!(!takes(&mut deferred, seen(4, 8, &[])));
+        assert!(takes(&mut deferred, seen(5, 8, &[])));
+        let many: Vec<_> = (10..40).map(|who| seen(who, 20, &[])).collect();
+        state.apply_all(&many).unwrap();
+        deferred.note(&state.peers, &many);
+        assert!(!takes(&mut deferred, seen(50, 20, &[])), "of many only the latest is known");
+        assert!(takes(&mut deferred, seen(50, 21, &[])));
     }
 
     #[test]
@@ -198,19 +218,36 @@ mod tests {
         let failed = Change::RetrievalFailed { peer: peer(1), at: at(1) };
         assert!(!takes(&mut deferred, failed.clone()), "two could be of new peers");
         // Applied, they were of one that is known.
-        let mut waiting = Vec::new();
-        deferred.pass_on(&state.peers, &mut waiting);
+        let mut passed = Passed::default();
+        deferred.pass_on(&state.peers, &mut passed);
         assert!(!takes(&mut deferred, failed.clone()), "they still wait");
-        state.apply_all(&waiting).unwrap();
-        deferred.pass_on(&state.peers, &mut Vec::new());
+        assert!(!takes(&mut deferred, seen(1, 4, &["c"])), "they still wait");
+        state.apply_all(passed.changes.make_contiguous()).unwrap();
+        passed.drop_first(2);
+        deferred.pass_on(&state.peers, &mut passed);
         assert!(takes(&mut deferred, failed));
+    }
+
+    #[test]
+    fn a_peer_that_was_never_seen_counts_as_seen_at_the_epoch() {
+        let mut deferred = Deferred::of(&State::default());
+        let before = |ms| Change::PeerSeen {
+            peer: peer(1),
+            at: chrono::DateTime::from_timestamp_millis(ms).unwrap().into(),
+            addresses: Vec::new(),
+        };
+        assert!(!takes(&mut deferred, before(-5)), "it makes a row that says the epoch");
+        assert!(!takes(&mut deferred, before(-3)), "it changes nothing then");
+        assert!(!takes(&mut deferred, before(0)));
+        assert!(takes(&mut deferred, before(1)));
     }
 
     #[test]
     fn fields_are_checked() {
         let mut deferred = Deferred::of(&State::default());
         let long = "x".repeat(2000);
-        assert!(deferred.take(&mut Some(seen(1, 1, &[&long]))).is_err());
-        assert_eq!(deferred.len(), 0);
+        let mut change = Some(seen(1, 1, &[&long]));
+        assert!(deferred.take(&mut change).is_err());
+        assert!(change.is_some() && deferred.len() == 0);
     }
 }

@@ -1,7 +1,7 @@
 //! The state that appends go into, in two parts, for two locks: the peers, and the rest with the
 //! changes of peers that were let in and are not applied yet.
 
-use super::{Change, Deferred, Effect, State, peers::Peers, table::FETCHED_MAX};
+use super::{Change, Deferred, Effect, State, deferred::Passed, peers::Peers, table::FETCHED_MAX};
 use crate::Error;
 
 /// Leaves that an append copies, where a view or a snapshot shares them, to apply what was
@@ -22,7 +22,7 @@ pub(crate) struct LiveState {
 pub(crate) struct LivePeers {
     peers: Peers,
     /// Changes that come next, in order. Nothing can refuse them.
-    waiting: Vec<Change>,
+    waiting: Passed,
     /// How many of them were received last.
     came: usize,
     /// Last time there was a leaf to copy.
@@ -33,7 +33,7 @@ pub(crate) struct LivePeers {
 pub(crate) fn part(mut state: State) -> (LiveState, LivePeers) {
     let deferred = Deferred::of(&state);
     let peers = std::mem::take(&mut state.peers);
-    let peers = LivePeers { peers, waiting: Vec::new(), came: 0, is_copying: false };
+    let peers = LivePeers { peers, waiting: Passed::default(), came: 0, is_copying: false };
     (LiveState { rest: state, deferred }, peers)
 }
 
@@ -65,7 +65,7 @@ impl LiveState {
         peers.settle(self);
         std::mem::swap(&mut self.rest.peers, &mut peers.peers);
         let effect = self.rest.apply_all(changes);
-        self.deferred.note(&self.rest, changes);
+        self.deferred.note(&self.rest.peers, changes);
         std::mem::swap(&mut self.rest.peers, &mut peers.peers);
         effect
     }
@@ -87,9 +87,13 @@ impl LivePeers {
     /// Applies what waits, until a few leaves had to be copied. True if that was so: then the next
     /// change that comes is to be received by itself.
     pub(crate) fn work(&mut self) -> bool {
-        // Who brings more copies more, or ever more would wait.
-        let mut copies = if self.is_copying { self.came.max(COPIES_MAX) } else { COPIES_MAX };
-        while copies > 0 && !self.waiting.is_empty() {
+        let mut copies = COPIES_MAX;
+        if self.is_copying {
+            // Who brings more copies more, and where much waits, it becomes less.
+            let waits_much = self.waiting.changes.len() > self.came + FETCHED_MAX;
+            copies = copies.max(self.came) + usize::from(waits_much);
+        }
+        while copies > 0 && !self.waiting.changes.is_empty() {
             let most = if self.is_copying { FETCHED_WHILE_COPYING } else { FETCHED_MAX };
             let copied = self.apply_first(most, copies);
             copies = copies.saturating_sub(copied);
@@ -100,7 +104,7 @@ impl LivePeers {
 
     fn settle(&mut self, state: &mut LiveState) {
         self.receive(state);
-        while !self.waiting.is_empty() {
+        while !self.waiting.changes.is_empty() {
             self.apply_first(FETCHED_MAX, usize::MAX);
         }
         self.is_copying = false;
@@ -108,9 +112,10 @@ impl LivePeers {
 
     /// Applies the first few, at least one, and tells how many leaves were copied for them.
     fn apply_first(&mut self, most: usize, copies_max: usize) -> usize {
-        let first = self.waiting.get(..most).unwrap_or(&self.waiting);
+        let (first, _) = self.waiting.changes.as_slices();
+        let first = first.get(..most).unwrap_or(first);
         let (applied, copied) = self.peers.apply_sure(first, copies_max);
-        self.waiting.drain(..applied);
+        self.waiting.drop_first(applied);
         copied
     }
 }
@@ -143,19 +148,39 @@ mod tests {
             defer(&mut state, first..first + FETCHED_MAX);
             peers.receive(&mut state);
             assert!(peers.work(), "each change is to come by itself now");
-            assert_eq!(peers.waiting.len(), FETCHED_MAX - 1, "one was applied, known or not");
+            assert_eq!(
+                peers.waiting.changes.len(),
+                FETCHED_MAX - 1,
+                "one was applied, known or not"
+            );
             // Whoever brings three pays for three, or more and more would wait.
             defer(&mut state, first + 100..first + 103);
             peers.receive(&mut state);
             peers.work();
-            assert!(peers.waiting.len() < FETCHED_MAX);
+            assert!(peers.waiting.changes.len() < FETCHED_MAX);
             drop(view);
         }
         // Nothing is shared any more, and all are known.
         state.view(&mut peers);
         defer(&mut state, 0..FETCHED_MAX);
         peers.receive(&mut state);
-        assert!(!peers.work() && peers.waiting.is_empty());
+        assert!(!peers.work() && peers.waiting.changes.is_empty());
+    }
+
+    #[test]
+    fn what_waits_becomes_less_beside_a_view() {
+        let (mut state, mut peers) = live();
+        defer(&mut state, 0..2000);
+        let _view = state.view(&mut peers);
+        defer(&mut state, 0..200);
+        peers.receive(&mut state);
+        peers.work();
+        for peer in 200..500 {
+            defer(&mut state, peer..=peer);
+            peers.receive(&mut state);
+            peers.work();
+        }
+        assert!(peers.waiting.changes.len() <= FETCHED_MAX + 1);
     }
 
     #[test]
@@ -168,6 +193,6 @@ mod tests {
         assert_eq!(state.deferred(), 100);
         peers.receive(&mut state);
         assert!(!peers.work());
-        assert!(peers.waiting.is_empty() && state.deferred() == 0);
+        assert!(peers.waiting.changes.is_empty() && state.deferred() == 0);
     }
 }

@@ -41,9 +41,9 @@ impl Peers {
         self.parts.iter().map(|part| part.most_addresses).fold(0, usize::max)
     }
 
-    /// No peer was seen later.
-    pub(super) fn latest(&self) -> Option<Time> {
-        self.parts.iter().map(|part| part.latest).max().flatten()
+    /// No peer was seen later; at least the epoch.
+    pub(super) fn latest(&self) -> Time {
+        self.parts.iter().map(|part| part.latest).fold(Time::EPOCH, Time::max)
     }
 
     /// Peers that have a row, a reputation, a profile.
@@ -134,8 +134,8 @@ pub(crate) struct PeersPart {
     profiles: usize,
     /// No peer has more.
     most_addresses: usize,
-    /// No peer was seen later.
-    latest: Option<Time>,
+    /// No peer was seen later; at least the epoch.
+    latest: Time,
 }
 
 /// What limits a part.

@@ -62,7 +62,7 @@ pub(crate) struct Table<K, V> {
     groups: Vec<Group<K, V>>,
     leaves: usize,
     len: usize,
-    /// Leaves that changes had to copy since the table was made, and rows that they added.
+    /// Leaves that were copied to change a row, and rows that were added.
     pub(super) copied: usize,
     /// Random keys: strangers choose peer ids and must not be able to choose their leaf.
     hasher: RandomState,

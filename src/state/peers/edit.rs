@@ -106,6 +106,7 @@ impl PeersPart {
             Change::PeerSeen { peer, at, addresses } => {
                 return self.edit_peer_at(slot, room, peer, |old| see(old, Some(*at), addresses));
             }
+            // No other is deferred.
             other => return self.apply(other, room),
         }
         Ok(Effect::Changed)
@@ -163,7 +164,7 @@ impl PeersPart {
             return Ok(Effect::Unchanged);
         }
         self.check_room(room, slot)?;
-        self.latest = self.latest.max(Some(edit.last_seen));
+        self.latest = self.latest.max(edit.last_seen);
         self.rows.edit(slot, peer, |entry| {
             let row = entry.seen.get_or_insert_default();
             row.last_seen = edit.last_seen;
