@@ -8,8 +8,6 @@
 //! the lock. Nobody can tell: whoever looks at the state has them applied first. Only a retrieval
 //! whose counter has come to its end is taken for one that changes the row, and recorded.
 
-use std::collections::VecDeque;
-
 use super::{
     Change, Limits, PeerKey, State, Time, batch::added, check, peers::Peers, table::FETCHED_MAX,
 };
@@ -37,7 +35,7 @@ pub(crate) struct Deferred {
 /// Changes that were passed on and wait to be applied.
 #[derive(Debug, Default)]
 pub(super) struct Passed {
-    pub(super) changes: VecDeque<Change>,
+    pub(super) changes: Vec<Change>,
     /// Addresses that they add, if all are new.
     added: usize,
 }
@@ -94,7 +92,11 @@ impl Deferred {
 
     /// Passes them on to where others wait for these peers already.
     pub(super) fn pass_on(&mut self, peers: &Peers, passed: &mut Passed) {
-        passed.changes.extend(self.changes.drain(..));
+        if passed.changes.is_empty() {
+            std::mem::swap(&mut passed.changes, &mut self.changes);
+        } else {
+            passed.changes.append(&mut self.changes);
+        }
         passed.added += std::mem::take(&mut self.added);
         self.peers = peers.len() + passed.changes.len();
         self.addresses = peers.most_addresses() + passed.added;
@@ -119,8 +121,12 @@ impl Deferred {
 impl Passed {
     /// The first `count` are applied.
     pub(super) fn drop_first(&mut self, count: usize) {
-        for change in self.changes.drain(..count) {
-            self.added -= added(&change).len();
+        if count == self.changes.len() {
+            self.changes.clear();
+            self.added = 0;
+        } else {
+            self.added -=
+                self.changes.drain(..count).map(|change| added(&change).len()).sum::<usize>();
         }
     }
 }
@@ -222,7 +228,7 @@ mod tests {
         deferred.pass_on(&state.peers, &mut passed);
         assert!(!takes(&mut deferred, failed.clone()), "they still wait");
         assert!(!takes(&mut deferred, seen(1, 4, &["c"])), "they still wait");
-        state.apply_all(passed.changes.make_contiguous()).unwrap();
+        state.apply_all(&passed.changes).unwrap();
         passed.drop_first(2);
         deferred.pass_on(&state.peers, &mut passed);
         assert!(takes(&mut deferred, failed));

@@ -87,34 +87,36 @@ impl LivePeers {
     /// Applies what waits, until a few leaves had to be copied. True if that was so: then the next
     /// change that comes is to be received by itself.
     pub(crate) fn work(&mut self) -> bool {
-        let mut copies = COPIES_MAX;
-        if self.is_copying {
+        let copies = if self.is_copying {
             // Who brings more copies more, and where much waits, it becomes less.
             let waits_much = self.waiting.changes.len() > self.came + FETCHED_MAX;
-            copies = copies.max(self.came) + usize::from(waits_much);
-        }
-        while copies > 0 && !self.waiting.changes.is_empty() {
-            let most = if self.is_copying { FETCHED_WHILE_COPYING } else { FETCHED_MAX };
-            let copied = self.apply_first(most, copies);
-            copies = copies.saturating_sub(copied);
-        }
-        self.is_copying = copies == 0;
+            self.came.max(COPIES_MAX) + usize::from(waits_much)
+        } else {
+            COPIES_MAX
+        };
+        let most = if self.is_copying { FETCHED_WHILE_COPYING } else { FETCHED_MAX };
+        let copied = self.apply(most, copies);
+        self.is_copying = copied >= copies;
         self.is_copying
     }
 
     fn settle(&mut self, state: &mut LiveState) {
         self.receive(state);
-        while !self.waiting.changes.is_empty() {
-            self.apply_first(FETCHED_MAX, usize::MAX);
-        }
+        self.apply(FETCHED_MAX, usize::MAX);
         self.is_copying = false;
     }
 
-    /// Applies the first few, at least one, and tells how many leaves were copied for them.
-    fn apply_first(&mut self, most: usize, copies_max: usize) -> usize {
-        let (first, _) = self.waiting.changes.as_slices();
-        let first = first.get(..most).unwrap_or(first);
-        let (applied, copied) = self.peers.apply_sure(first, copies_max);
+    /// Applies what waits, so many at a time, until so many leaves were copied; tells how many.
+    fn apply(&mut self, most: usize, copies_max: usize) -> usize {
+        let (mut applied, mut copied) = (0, 0);
+        while copied < copies_max
+            && let Some(rest @ [_, ..]) = self.waiting.changes.get(applied..)
+        {
+            let next = rest.get(..most).unwrap_or(rest);
+            let (more, copies) = self.peers.apply_sure(next, copies_max - copied);
+            applied += more;
+            copied += copies;
+        }
         self.waiting.drop_first(applied);
         copied
     }
