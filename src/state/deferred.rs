@@ -227,11 +227,26 @@ mod tests {
         let mut passed = Passed::default();
         deferred.pass_on(&state.peers, &mut passed);
         assert!(!takes(&mut deferred, failed.clone()), "they still wait");
-        assert!(!takes(&mut deferred, seen(1, 4, &["c"])), "they still wait");
         state.apply_all(&passed.changes).unwrap();
         passed.drop_first(2);
         deferred.pass_on(&state.peers, &mut passed);
         assert!(takes(&mut deferred, failed));
+    }
+
+    #[test]
+    fn addresses_that_wait_are_counted() {
+        let state = State::new(Limits { addresses_per_peer: 3, ..Limits::default() });
+        let mut deferred = Deferred::of(&state);
+        let mut passed = Passed::default();
+        assert!(takes(&mut deferred, seen(1, 1, &["a", "b"])));
+        deferred.pass_on(&state.peers, &mut passed);
+        assert!(takes(&mut deferred, seen(1, 2, &["c"])));
+        deferred.pass_on(&state.peers, &mut passed);
+        assert!(!takes(&mut deferred, seen(1, 3, &["d"])));
+        passed.drop_first(1);
+        deferred.pass_on(&state.peers, &mut passed);
+        assert!(!takes(&mut deferred, seen(1, 4, &["d", "e", "f"])), "one of them still waits");
+        assert!(takes(&mut deferred, seen(1, 4, &["d", "e"])));
     }
 
     #[test]
