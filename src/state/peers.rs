@@ -10,7 +10,7 @@ use super::{
     batch::{addresses_in, fit},
     bulk::PartRows,
     check,
-    table::{FETCHED_MAX, Shared, Table, Wanted, fetch, find_each},
+    table::{FETCHED_MAX, Table, Wanted, fetch, find_each},
 };
 use crate::Error;
 
@@ -81,10 +81,6 @@ impl Peers {
     pub(super) fn apply_sure(&mut self, changes: &[Change], copies_max: usize) -> (usize, usize) {
         let peers = changes.iter().map(Change::peer);
         let slots = find_each(peers.map(|peer| peer.and_then(|peer| self.wanted(peer))));
-        let rows = changes.iter().zip(&slots).filter_map(|(change, slot)| {
-            self.parts.get(part_of(change.peer()?))?.rows.at((*slot)?)
-        });
-        black_box(rows.filter(|entry| entry.reputation.is_some() ^ (entry.holders() > 1)).count());
         let (mut applied, mut copies, mut has_grown) = (0, 0, false);
         for (change, mut slot) in changes.iter().zip(slots) {
             if copies >= copies_max {
