@@ -446,11 +446,26 @@ mutant batch-not-noted src/state/deferred.rs \
             return;' \
     'return;'
 mutant waiting-uncounted src/state/deferred.rs \
-    'self.peers = peers.len() + passed.changes.len();' \
+    'self.peers = peers.len() + passed.len();' \
     'self.peers = peers.len();'
 mutant waiting-addresses-uncounted src/state/deferred.rs \
     'self.addresses = peers.most_addresses() + passed.added;' \
     'self.addresses = peers.most_addresses();'
+mutant deferred-applied-twice src/state/deferred.rs \
+    'self.applied += count;' \
+    ''
+mutant applier-not-known-to-sleep src/persistence/queue/applier.rs \
+    'self.applying.is_asleep.store(!stops && rests, Ordering::Relaxed);' \
+    ''
+mutant applier-not-woken src/persistence/queue/applier.rs \
+    'Task::Wake => self.applying.wake(),' \
+    'Task::Wake => {}'
+mutant applier-never-helped src/persistence/queue/applier.rs \
+    'if waiting < DEFERRED_MAX {' \
+    'if waiting < usize::MAX {'
+mutant ended-applier-waited-for src/persistence/queue/applier.rs \
+    'self.applying.is_awake.store(!stops && !rests, Ordering::Relaxed);' \
+    'self.applying.is_awake.store(!rests, Ordering::Relaxed);'
 mutant latest-forgotten src/state/peers/edit.rs \
     'self.latest = self.latest.max(edit.last_seen);' \
     ''

@@ -6,7 +6,10 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{address, peer};
-use peer_journal::{ErrorKind, Lsn, Outcome, P2PStatePersistence, PeerId, View, state::Change};
+use peer_journal::{
+    ErrorKind, Lsn, Outcome, P2PStatePersistence, PeerId, View,
+    state::{Change, PeerKey, Time},
+};
 
 #[tokio::test]
 async fn acknowledged_changes_are_there_after_a_close_and_after_a_drop() {
@@ -143,4 +146,45 @@ fn a_view_beside_appends_has_every_change_up_to_its_number_and_no_other() {
             assert_eq!(counted(&view), view.lsn().get(), "it changed later");
         }
     });
+}
+
+/// So many peers that a thread beside the snapshot applies what is appended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_appended_beside_the_snapshot_of_many_peers_is_there_before_and_after() {
+    const PEERS: u64 = 5000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p2p-state.json");
+    let store = P2PStatePersistence::open(&path).unwrap();
+    let failed = |number: u64| Change::RetrievalFailed {
+        peer: PeerKey::from_text(&(number % PEERS).to_string()),
+        at: Time::EPOCH,
+    };
+    let counted = |view: &View| -> u64 {
+        let rows = view.state().peers().filter_map(|(_, row)| row.reputation.as_ref());
+        rows.map(|row| row.failed_retrievals).sum()
+    };
+    for number in 0..PEERS {
+        store.append_async(failed(number)).await.unwrap();
+    }
+    for _ in 0..3 {
+        let before = store.view().unwrap().lsn().get();
+        let compacting = tokio::spawn({
+            let store = store.clone();
+            async move { store.compact().await.unwrap() }
+        });
+        let mut number = before;
+        while number < before + 100 || !compacting.is_finished() {
+            number += 1;
+            assert_eq!(store.append_async(failed(7 * number)).await.unwrap().lsn().get(), number);
+            if number.is_multiple_of(40) {
+                let view = store.view().unwrap();
+                assert_eq!((counted(&view), view.lsn().get()), (number, number));
+            }
+        }
+        assert!(compacting.await.unwrap().get() >= before);
+    }
+    let view = store.view().unwrap();
+    store.close().await.unwrap();
+    let opened = P2PStatePersistence::open(&path).unwrap().view().unwrap();
+    assert_eq!((counted(&opened), opened.lsn()), (view.lsn().get(), view.lsn()));
 }

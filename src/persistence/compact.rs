@@ -17,9 +17,9 @@ use super::{
     jobs::{CompactionStatus, Derive, Job},
     options::Clock,
     progress::Progress,
-    queue::Queue,
+    queue::{Applier, Queue},
     sync::{
-        Instant,
+        APPLIER_PEERS, Instant,
         mpsc::{Receiver, sync_channel},
     },
 };
@@ -170,6 +170,7 @@ impl Compactor {
             }
             return Ok(lsn);
         }
+        let _applier = self.applier_beside(&state);
         drop(state);
         let covered = self.progress.journal_bytes();
         let (state, lsn) = self.seal_behind_view()?;
@@ -178,6 +179,16 @@ impl Compactor {
         self.progress.forget_journal_bytes(covered);
         self.clear_covered()?;
         Ok(lsn)
+    }
+
+    /// Spares those who append the copies of what the snapshot of a large state shares.
+    fn applier_beside(&self, state: &State) -> Option<Applier> {
+        if state.counts().peers < APPLIER_PEERS {
+            return None;
+        }
+        let started = Applier::start(&self.queue);
+        // Without it they make the copies themselves.
+        started.inspect_err(|error| tracing::warn!(%error, "cannot start the applying thread")).ok()
     }
 
     /// Pins a view and waits until the segment behind it is sealed and durable.

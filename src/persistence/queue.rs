@@ -1,23 +1,20 @@
 //! The state, and the batch that gathers what the commit thread writes next, under short locks.
 
+mod applier;
 mod work;
 
-use std::{
-    cell::Cell,
-    collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{cell::Cell, collections::VecDeque, sync::Arc, time::Duration};
 
+use self::applier::Applying;
 use super::{
     batch::Batch,
     progress::{Ack, Progress, closed},
-    sync::{Apart, AtomicBool, Instant, Mutex, MutexGuard, lock_short, mpsc, try_lock},
+    sync::{Apart, Instant, Mutex, MutexGuard, lock_short, mpsc},
 };
 use crate::{
     Error, ErrorKind, Lsn,
     journal::format::{PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES},
-    state::{self, Change, Effect, FETCHED_MAX, LivePeers, LiveState, State},
+    state::{self, Change, Effect, LivePeers, LiveState, State},
 };
 
 /// Times that a large difference is worked out without the lock.
@@ -26,17 +23,12 @@ const DERIVE_ATTEMPTS: u32 = 3;
 /// A payload's buffer that a thread keeps; a larger one gives its memory back.
 const PAYLOAD_BYTES_KEPT: usize = 64 << 10;
 
-/// Changes that are deferred while the commit thread waits for others to join its commit: they are
-/// applied while the disk syncs.
-const DEFERRED_WHILE_GATHERING: usize = 64;
-/// Changes that are deferred before an append waits for somebody else who applies earlier ones.
-const DEFERRED_MAX: usize = 256;
-
 thread_local! {
     /// Where a change is encoded before the lock is taken, so that no append allocates for it.
     static PAYLOAD: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+pub(super) use applier::Applier;
 pub(super) use work::Expected;
 
 /// Told when the segment that held everything up to a pinned LSN is sealed.
@@ -73,8 +65,7 @@ pub(super) struct Queue {
     inner: Mutex<Apart<Inner>>,
     /// Taken behind the other lock, and kept without it by whoever applies what was deferred.
     peers: Mutex<Apart<LivePeers>>,
-    /// Each change is to be passed on to the peers by itself.
-    one_by_one: Apart<AtomicBool>,
+    applying: Apart<Applying>,
     progress: Arc<Progress>,
     sync_within: Duration,
     unsynced_bytes_max: usize,
@@ -105,7 +96,7 @@ impl Queue {
         Self {
             inner: Mutex::new(Apart(inner)),
             peers: Mutex::new(Apart(peers)),
-            one_by_one: Apart(AtomicBool::new(false)),
+            applying: Apart::default(),
             progress: Arc::clone(progress),
             sync_within,
             unsynced_bytes_max,
@@ -213,7 +204,7 @@ impl Queue {
         inner.unsynced_bytes = inner.unsynced_bytes.saturating_add(bytes);
         let filling = inner.unsynced_bytes > self.unsynced_bytes_max / 4;
         let gathered = inner.gather_until == Some(lsn);
-        let peers = self.receive(&mut inner);
+        let task = self.task(&mut inner);
         drop(inner);
         if gathered {
             self.progress.set_gathered(true);
@@ -223,33 +214,8 @@ impl Queue {
         } else if was_empty && self.progress.is_idle() {
             self.progress.ring();
         }
-        if let Some(mut peers) = peers {
-            let one_by_one = peers.work();
-            // Looked at first: a store would take the line away from all who look.
-            if self.one_by_one.load(Ordering::Relaxed) != one_by_one {
-                self.one_by_one.store(one_by_one, Ordering::Relaxed);
-            }
-        }
+        self.carry_out(task);
         Ack::new(lsn, &self.progress)
-    }
-
-    /// Has the peers receive what is deferred, if that is enough to be applied.
-    fn receive(&self, inner: &mut Inner) -> Option<MutexGuard<'_, Apart<LivePeers>>> {
-        let deferred = inner.state.deferred();
-        let enough = if self.one_by_one.load(Ordering::Relaxed) {
-            1
-        } else if inner.is_gathering() {
-            DEFERRED_WHILE_GATHERING
-        } else {
-            FETCHED_MAX
-        };
-        if deferred < enough {
-            return None;
-        }
-        let mut peers =
-            if deferred < DEFERRED_MAX { try_lock(&self.peers)? } else { lock_short(&self.peers) };
-        peers.receive(&mut inner.state);
-        Some(peers)
     }
 
     fn refuse(&self, inner: &Inner, bytes: usize) -> Result<(), Error> {
@@ -385,11 +351,11 @@ mod tests {
 
     use super::*;
     use crate::state::{
-        Limits, PeerKey, Time,
+        Limits,
         tests::random::{content, often_deferred},
     };
 
-    fn queue(limits: Limits) -> Queue {
+    pub(super) fn queue(limits: Limits) -> Queue {
         let progress = Arc::new(Progress::new(Lsn::ZERO, 0));
         Queue::new(State::new(limits), Lsn::ZERO, &progress, Duration::from_secs(1), 1 << 20)
     }
@@ -427,29 +393,6 @@ mod tests {
             let (view, last_lsn) = queue.view();
             prop_assert_eq!((content(&view), last_lsn), (content(&state), lsn));
         }
-    }
-
-    #[test]
-    fn while_somebody_is_at_work_changes_are_deferred_to_a_point() {
-        let queue = queue(Limits::default());
-        let peer = PeerKey::from_text("a");
-        let append = || {
-            let failed = Change::RetrievalFailed { peer: peer.clone(), at: Time::EPOCH };
-            queue.append_one(&mut Some(failed)).unwrap();
-            queue.lock().state.deferred()
-        };
-        let at_work = lock_short(&queue.peers);
-        for deferred in 1..DEFERRED_MAX {
-            assert_eq!(append(), deferred);
-        }
-        std::thread::scope(|scope| {
-            // This one waits until the other is done.
-            let last = scope.spawn(append);
-            drop(at_work);
-            assert_eq!(last.join().unwrap(), 0);
-        });
-        let counted = queue.view().0.peer(&peer).unwrap().reputation.clone().unwrap();
-        assert_eq!(counted.failed_retrievals, DEFERRED_MAX as u64);
     }
 
     #[test]

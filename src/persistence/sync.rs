@@ -11,7 +11,7 @@ use std::sync::TryLockError;
 pub(super) use std::{
     sync::{
         Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
         mpsc,
     },
     thread,
@@ -19,11 +19,11 @@ pub(super) use std::{
 };
 
 #[cfg(feature = "model")]
-pub(super) use model::{Instant, lock_short, thread};
+pub(super) use model::{APPLIER_LOOKS, APPLIER_PEERS, Instant, lock_short, thread};
 #[cfg(feature = "model")]
 pub(super) use shuttle::sync::{
     Condvar, Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU64},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize},
     mpsc,
 };
 
@@ -33,6 +33,13 @@ pub(super) use shuttle::sync::{
 const TRIES: u32 = 16;
 #[cfg(not(feature = "model"))]
 const PAUSES_MAX: u32 = 16;
+
+/// Peers from which on a snapshot has a thread beside it that applies changes.
+#[cfg(not(feature = "model"))]
+pub(super) const APPLIER_PEERS: usize = 4096;
+/// Times that the applying thread looks for more, and lets others run, before it sleeps.
+#[cfg(not(feature = "model"))]
+pub(super) const APPLIER_LOOKS: u32 = 30;
 
 /// Takes a lock that is seldom held for long, by trying again and again before it sleeps.
 ///
@@ -92,6 +99,10 @@ mod model {
     pub(in crate::persistence) fn lock_short<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    pub(in crate::persistence) const APPLIER_PEERS: usize = 0;
+    /// Few, so that schedules are short.
+    pub(in crate::persistence) const APPLIER_LOOKS: u32 = 1;
 
     std::thread_local! {
         /// All threads of one schedule share one thread of the operating system.

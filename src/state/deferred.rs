@@ -35,7 +35,9 @@ pub(crate) struct Deferred {
 /// Changes that were passed on and wait to be applied.
 #[derive(Debug, Default)]
 pub(super) struct Passed {
-    pub(super) changes: Vec<Change>,
+    changes: Vec<Change>,
+    /// So many of them are applied.
+    applied: usize,
     /// Addresses that they add, if all are new.
     added: usize,
 }
@@ -95,10 +97,11 @@ impl Deferred {
         if passed.changes.is_empty() {
             std::mem::swap(&mut passed.changes, &mut self.changes);
         } else {
+            passed.changes.drain(..std::mem::take(&mut passed.applied));
             passed.changes.append(&mut self.changes);
         }
         passed.added += std::mem::take(&mut self.added);
-        self.peers = peers.len() + passed.changes.len();
+        self.peers = peers.len() + passed.len();
         self.addresses = peers.most_addresses() + passed.added;
     }
 
@@ -119,14 +122,24 @@ impl Deferred {
 }
 
 impl Passed {
+    pub(super) fn len(&self) -> usize {
+        self.changes.len() - self.applied
+    }
+
+    /// The next ones, so many at most.
+    pub(super) fn next(&self, most: usize) -> &[Change] {
+        let waiting = self.changes.get(self.applied..).unwrap_or_default();
+        waiting.get(..most).unwrap_or(waiting)
+    }
+
     /// The first `count` are applied.
     pub(super) fn drop_first(&mut self, count: usize) {
-        if count == self.changes.len() {
+        if count == self.len() {
             self.changes.clear();
-            self.added = 0;
+            (self.applied, self.added) = (0, 0);
         } else {
-            self.added -=
-                self.changes.drain(..count).map(|change| added(&change).len()).sum::<usize>();
+            self.added -= self.next(count).iter().map(|change| added(change).len()).sum::<usize>();
+            self.applied += count;
         }
     }
 }
@@ -227,7 +240,7 @@ mod tests {
         let mut passed = Passed::default();
         deferred.pass_on(&state.peers, &mut passed);
         assert!(!takes(&mut deferred, failed.clone()), "they still wait");
-        state.apply_all(&passed.changes).unwrap();
+        state.apply_all(passed.next(2)).unwrap();
         passed.drop_first(2);
         deferred.pass_on(&state.peers, &mut passed);
         assert!(takes(&mut deferred, failed));

@@ -89,7 +89,7 @@ impl LivePeers {
     pub(crate) fn work(&mut self) -> bool {
         let copies = if self.is_copying {
             // Who brings more copies more, and where much waits, it becomes less.
-            let waits_much = self.waiting.changes.len() > self.came + FETCHED_MAX;
+            let waits_much = self.waiting.len() > self.came + FETCHED_MAX;
             self.came.max(COPIES_MAX) + usize::from(waits_much)
         } else {
             COPIES_MAX
@@ -100,6 +100,19 @@ impl LivePeers {
         self.is_copying
     }
 
+    /// How many changes were received and wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Applies the next few that wait, until so many leaves were copied.
+    pub(crate) fn work_on(&mut self, copies_max: usize) {
+        let most = if self.is_copying { FETCHED_WHILE_COPYING } else { FETCHED_MAX };
+        let (applied, copied) = self.peers.apply_sure(self.waiting.next(most), copies_max);
+        self.waiting.drop_first(applied);
+        self.is_copying = copied > 0;
+    }
+
     fn settle(&mut self, state: &mut LiveState) {
         self.receive(state);
         self.apply(FETCHED_MAX, usize::MAX);
@@ -108,16 +121,14 @@ impl LivePeers {
 
     /// Applies what waits, so many at a time, until so many leaves were copied; tells how many.
     fn apply(&mut self, most: usize, copies_max: usize) -> usize {
-        let (mut applied, mut copied) = (0, 0);
+        let mut copied = 0;
         while copied < copies_max
-            && let Some(rest @ [_, ..]) = self.waiting.changes.get(applied..)
+            && let next @ [_, ..] = self.waiting.next(most)
         {
-            let next = rest.get(..most).unwrap_or(rest);
-            let (more, copies) = self.peers.apply_sure(next, copies_max - copied);
-            applied += more;
+            let (applied, copies) = self.peers.apply_sure(next, copies_max - copied);
+            self.waiting.drop_first(applied);
             copied += copies;
         }
-        self.waiting.drop_first(applied);
         copied
     }
 }
@@ -150,23 +161,19 @@ mod tests {
             defer(&mut state, first..first + FETCHED_MAX);
             peers.receive(&mut state);
             assert!(peers.work(), "each change is to come by itself now");
-            assert_eq!(
-                peers.waiting.changes.len(),
-                FETCHED_MAX - 1,
-                "one was applied, known or not"
-            );
+            assert_eq!(peers.waiting.len(), FETCHED_MAX - 1, "one was applied, known or not");
             // Whoever brings three pays for three, or more and more would wait.
             defer(&mut state, first + 100..first + 103);
             peers.receive(&mut state);
             peers.work();
-            assert!(peers.waiting.changes.len() < FETCHED_MAX);
+            assert!(peers.waiting.len() < FETCHED_MAX);
             drop(view);
         }
         // Nothing is shared any more, and all are known.
         state.view(&mut peers);
         defer(&mut state, 0..FETCHED_MAX);
         peers.receive(&mut state);
-        assert!(!peers.work() && peers.waiting.changes.is_empty());
+        assert!(!peers.work() && peers.waiting.len() == 0);
     }
 
     #[test]
@@ -182,7 +189,7 @@ mod tests {
             peers.receive(&mut state);
             peers.work();
         }
-        assert!(peers.waiting.changes.len() <= FETCHED_MAX + 1);
+        assert!(peers.waiting.len() <= FETCHED_MAX + 1);
     }
 
     #[test]
@@ -195,6 +202,6 @@ mod tests {
         assert_eq!(state.deferred(), 100);
         peers.receive(&mut state);
         assert!(!peers.work());
-        assert!(peers.waiting.changes.is_empty() && state.deferred() == 0);
+        assert!(peers.waiting.len() == 0 && state.deferred() == 0);
     }
 }

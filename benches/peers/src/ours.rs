@@ -52,11 +52,6 @@ pub fn base_records(world: &World) -> impl Iterator<Item = Vec<Change>> {
     })
 }
 
-/// As many changes from the workload.
-pub fn changes(world: &World, count: usize) -> Vec<Change> {
-    (0..count).map(|_| world.change(world.op())).collect()
-}
-
 /// A change that was made ahead of time, for one of many threads to take.
 pub type Slot = Mutex<Option<Change>>;
 

@@ -12,7 +12,7 @@ use std::{
 use chrono::DateTime;
 use peer_journal::{
     Change, P2PState, PeerId, SerializedPeer, SerializedReputation,
-    state::{Address, PeerKey, Reputation, Time},
+    state::{Address, PeerKey, Reputation, State, Time},
 };
 
 /// Choices of peers that are drawn ahead of time, so that the draw costs no engine anything.
@@ -100,6 +100,14 @@ impl World {
             _ => (Kind::Package, drawn % PACKAGES),
         };
         Op::new(kind, index, number)
+    }
+
+    /// Goes on behind the latest time at which a peer of this state was seen: what a program tells a
+    /// store that it opens again is news.
+    pub fn go_on_after(&self, state: &State) {
+        let times = state.peers().filter_map(|(_, row)| Some(row.seen.as_ref()?.last_seen));
+        let latest = times.max().map_or(0, |latest| latest.get().timestamp_millis() - START_MS);
+        self.next.fetch_max(u64::try_from(latest).unwrap_or(0) + 1, Ordering::Relaxed);
     }
 
     /// The next reputation update.

@@ -23,7 +23,7 @@ use std::{
 };
 
 use peer_journal::{
-    Ack, Builder, Change, Error, ErrorKind, Lsn, P2PStatePersistence,
+    Ack, Builder, Change, Error, ErrorKind, Lsn, P2PStatePersistence, View,
     state::{PeerKey, Time},
     testing::{Fault, Op, Outcome, SimDisk},
 };
@@ -75,6 +75,21 @@ fn open(disk: &SimDisk, sync_within: Duration) -> P2PStatePersistence {
 
 fn put(store: &P2PStatePersistence, key: &str) -> Result<Ack, Error> {
     store.dht_put(key, b"value")
+}
+
+/// Counts a failed retrieval of one of a few peers: a change that is deferred.
+fn fail(store: &P2PStatePersistence, peer: u64) -> Ack {
+    let peer = PeerKey::from_text(&peer.to_string());
+    store.append(Change::RetrievalFailed { peer, at: Time::EPOCH }).unwrap()
+}
+
+/// A view of a store in which nothing but failed retrievals was recorded: it has all of them.
+fn whole_view(store: &P2PStatePersistence) -> View {
+    let view = store.view().unwrap();
+    let rows = view.state().peers().filter_map(|(_, row)| row.reputation.as_ref());
+    let counted: u64 = rows.map(|row| row.failed_retrievals).sum();
+    assert_eq!(counted, view.lsn().get());
+    view
 }
 
 /// True if the key survives a power cut right now.
@@ -436,21 +451,12 @@ fn a_view_has_every_change_up_to_its_number_and_no_other() {
         const EACH: u64 = 24;
         let disk = SimDisk::new(1);
         let store = open(&disk, NEVER);
-        let check = |store: &P2PStatePersistence| {
-            let view = store.view().unwrap();
-            let rows = view.state().peers().filter_map(|(_, row)| row.reputation.as_ref());
-            let counted: u64 = rows.map(|row| row.failed_retrievals).sum();
-            assert_eq!(counted, view.lsn().get());
-            view
-        };
         let mut threads = Vec::new();
         for producer in 0..2_u64 {
             let store = store.clone();
             threads.push(thread::spawn(move || {
                 for number in 0..EACH {
-                    let peer = PeerKey::from_text(&((number + 7 * producer) % 10).to_string());
-                    let failed = Change::RetrievalFailed { peer, at: Time::EPOCH };
-                    let ack = store.append(failed).unwrap();
+                    let ack = fail(&store, (number + 7 * producer) % 10);
                     if number % 20 == 19 {
                         ack.wait().unwrap();
                     }
@@ -458,9 +464,46 @@ fn a_view_has_every_change_up_to_its_number_and_no_other() {
             }));
         }
         // Rows that views share have to be copied.
-        let views = [(); 2].map(|()| check(&store));
+        let views = [(); 2].map(|()| whole_view(&store));
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         drop(views);
-        assert_eq!(check(&store).lsn(), Lsn::new(2 * EACH));
+        assert_eq!(whole_view(&store).lsn(), Lsn::new(2 * EACH));
+    });
+}
+
+/// In the model a thread that applies changes stands beside every snapshot.
+#[test]
+fn nothing_that_is_deferred_beside_a_snapshot_is_forgotten() {
+    explore(|| {
+        const EACH: u64 = 20;
+        let disk = SimDisk::new(1);
+        let store = open(&disk, NEVER);
+        fail(&store, 0);
+        let compacting = {
+            let store = store.clone();
+            thread::spawn(move || block_on(store.compact()).unwrap())
+        };
+        let appending = {
+            let store = store.clone();
+            thread::spawn(move || (0..EACH).for_each(|number| drop(fail(&store, number % 7))))
+        };
+        for number in 0..EACH {
+            fail(&store, number % 5);
+            if number == EACH / 2 {
+                whole_view(&store);
+            }
+        }
+        appending.join().unwrap();
+        let snapshot = compacting.join().unwrap();
+        assert!(snapshot >= Lsn::new(1));
+        // The thread is gone: those who append apply again.
+        for number in 0..EACH {
+            fail(&store, number);
+        }
+        assert_eq!(whole_view(&store).lsn(), Lsn::new(3 * EACH + 1));
+        block_on(store.close()).unwrap();
+        drop(store);
+        disk.power_cut(Outcome::DropUnsynced);
+        assert_eq!(whole_view(&open(&disk, NEVER)).lsn(), Lsn::new(3 * EACH + 1));
     });
 }

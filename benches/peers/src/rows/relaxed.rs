@@ -17,7 +17,7 @@ use crate::{
     group::Group,
     ours,
     report::Row,
-    workload::World,
+    workload::{Pool, World},
 };
 
 const PRODUCERS: [usize; 2] = [1, 2];
@@ -78,7 +78,8 @@ pub fn run(args: &Args, world: &Arc<World>, dir: &Path) -> Result<Vec<Row>> {
 }
 
 /// Changes per second, until the time is over or the changes are used up that were made before the
-/// clock ran.
+/// clock ran. All producers take from one pool: as in any program, what one of them tells is not
+/// long before what another does.
 fn measure(
     contestant: &Contestant,
     world: &World,
@@ -87,64 +88,58 @@ fn measure(
     runtime: &Runtime,
 ) -> Result<f64> {
     let count = (MOST * time.as_secs_f64()) as usize;
-    let ready = match contestant {
-        Contestant::Ours(_) => Vec::new(),
-        // One more, which is synced at the end.
-        Contestant::Batched(_) => world.ready_ops(count + 1),
+    let (made, started) = match contestant {
+        Contestant::Ours(store) => {
+            let pool = Pool::new((0..count).map(|_| ours::slot(world)).collect());
+            let made = produce(producers, time, &pool, |slot| match ours::take(slot) {
+                Some(change) => ours::append_relaxed(store, change),
+                None => Ok(()),
+            });
+            runtime.block_on(store.sync())?;
+            made?
+        }
+        Contestant::Batched(group) => {
+            // One more, which is synced at the end.
+            let mut ready = world.ready_ops(count + 1);
+            let last = ready.pop().ok_or("no change is ready")?;
+            let made = produce(producers, time, &Pool::new(ready), |op| {
+                group.append(*op);
+                Ok(())
+            });
+            runtime.block_on(group.append_synced(last));
+            made?
+        }
     };
-    let (last, ready) = ready.split_last().unzip();
-    let share = count / producers;
-    let mut shares = ready.unwrap_or_default().chunks(share.max(1));
+    Ok(made as f64 / started.elapsed().as_secs_f64())
+}
+
+/// Appends from as many threads; gives how many they appended, and when they began.
+fn produce<T: Sync>(
+    producers: usize,
+    time: Duration,
+    pool: &Pool<T>,
+    append: impl Fn(&T) -> Result<()> + Sync,
+) -> Result<(usize, Instant)> {
     let start = Barrier::new(producers + 1);
-    let (counts, started) = thread::scope(|scope| {
-        let start = &start;
-        let threads: Vec<_> = (0..producers)
-            .map(|_| match contestant {
-                Contestant::Ours(store) => scope.spawn(move || -> Result<usize> {
-                    // Made by the thread that appends it, as in any program.
-                    let changes = ours::changes(world, share);
-                    start.wait();
-                    produce(changes, time, |change| ours::append_relaxed(store, change))
-                }),
-                Contestant::Batched(group) => {
-                    let ops = shares.next().unwrap_or_default();
-                    scope.spawn(move || {
-                        start.wait();
-                        produce(ops, time, |op| {
-                            group.append(*op);
-                            Ok(())
-                        })
-                    })
-                }
-            })
-            .collect();
+    let one = || -> Result<usize> {
+        start.wait();
+        let started = Instant::now();
+        let mut count = 0;
+        while let Some(item) = pool.next() {
+            append(item)?;
+            count += 1;
+            if count % BURST == 0 && started.elapsed() >= time {
+                break;
+            }
+        }
+        Ok(count)
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..producers).map(|_| scope.spawn(one)).collect();
         start.wait();
         let started = Instant::now();
         let joined = threads.into_iter().map(|thread| thread.join().expect("a producer"));
-        (joined.collect::<Result<Vec<usize>>>(), started)
-    });
-    match contestant {
-        Contestant::Ours(store) => drop(runtime.block_on(store.sync())?),
-        Contestant::Batched(group) => {
-            runtime.block_on(group.append_synced(*last.ok_or("no change is ready")?));
-        }
-    }
-    Ok(counts?.iter().sum::<usize>() as f64 / started.elapsed().as_secs_f64())
-}
-
-fn produce<T>(
-    items: impl IntoIterator<Item = T>,
-    time: Duration,
-    mut append: impl FnMut(T) -> Result<()>,
-) -> Result<usize> {
-    let started = Instant::now();
-    let mut count = 0;
-    for item in items {
-        append(item)?;
-        count += 1;
-        if count % BURST == 0 && started.elapsed() >= time {
-            break;
-        }
-    }
-    Ok(count)
+        let counts = joined.collect::<Result<Vec<usize>>>()?;
+        Ok((counts.iter().sum(), started))
+    })
 }
