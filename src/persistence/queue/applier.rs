@@ -242,7 +242,7 @@ mod tests {
         for deferred in 1..DEFERRED_MAX {
             assert_eq!(append(&queue, 1), deferred);
         }
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             // This one waits until the other is done.
             let last = scope.spawn(|| append(&queue, 1));
             drop(at_work);
