@@ -452,8 +452,8 @@ mutant waiting-addresses-uncounted src/state/deferred.rs \
     'self.addresses = peers.most_addresses() + passed.added;' \
     'self.addresses = peers.most_addresses();'
 mutant deferred-applied-twice src/state/deferred.rs \
-    'self.applied += count;' \
-    ''
+    'self.changes.get(self.applied..)' \
+    'self.changes.get(0..)'
 mutant applier-not-known-to-sleep src/persistence/queue/applier.rs \
     'self.applying.is_asleep.store(!stops && rests, Ordering::Relaxed);' \
     ''
