@@ -461,7 +461,7 @@ mutant applier-not-woken src/persistence/queue/applier.rs \
     'Task::Wake => self.applying.wake(),' \
     'Task::Wake => {}'
 mutant applier-never-helped src/persistence/queue/applier.rs \
-    'if waiting < DEFERRED_MAX {' \
+    'if waiting < LEFT_MAX {' \
     'if waiting < usize::MAX {'
 mutant ended-applier-waited-for src/persistence/queue/applier.rs \
     'self.applying.is_awake.store(!stops && !rests, Ordering::Relaxed);' \

@@ -170,6 +170,7 @@ impl Compactor {
             }
             return Ok(lsn);
         }
+        // Until the view is gone that is pinned below.
         let _applier = self.applier_beside(&state);
         drop(state);
         let covered = self.progress.journal_bytes();

@@ -63,7 +63,8 @@ struct Inner {
 pub(super) struct Queue {
     /// Apart from the lock's own word, which others write while they try to get it.
     inner: Mutex<Apart<Inner>>,
-    /// Taken behind the other lock, and kept without it by whoever applies what was deferred.
+    /// Taken behind the other lock or alone, and kept without it by whoever applies what was
+    /// deferred.
     peers: Mutex<Apart<LivePeers>>,
     applying: Apart<Applying>,
     progress: Arc<Progress>,
@@ -182,7 +183,7 @@ impl Queue {
         if let Some(effect) = inner.state.apply_apart(changes) {
             return effect;
         }
-        inner.state.apply_all(&mut lock_short(&self.peers), changes)
+        inner.state.apply_all(&mut self.peers(), changes)
     }
 
     /// Numbers a record and queues it; without a payload there is nothing new to record.
@@ -244,7 +245,7 @@ impl Queue {
     }
 
     fn pin(&self, inner: &mut Inner) -> (State, Lsn) {
-        (inner.state.view(&mut lock_short(&self.peers)), inner.last_lsn)
+        (inner.state.view(&mut self.peers()), inner.last_lsn)
     }
 
     pub(super) fn last_lsn(&self) -> Lsn {
@@ -300,7 +301,7 @@ impl Queue {
         publish(&state, lsn.next())?;
         let (state, peers) = state::part(state);
         inner.state = state;
-        **lock_short(&self.peers) = peers;
+        **self.peers() = peers;
         inner.last_lsn = lsn.next();
         // Under the lock: no later record may be called durable before this is.
         self.progress.set_unsettled(lsn.next());
@@ -357,7 +358,7 @@ mod tests {
 
     pub(super) fn queue(limits: Limits) -> Queue {
         let progress = Arc::new(Progress::new(Lsn::ZERO, 0));
-        Queue::new(State::new(limits), Lsn::ZERO, &progress, Duration::from_secs(1), 1 << 20)
+        Queue::new(State::new(limits), Lsn::ZERO, &progress, Duration::from_secs(1), 64 << 20)
     }
 
     proptest! {

@@ -19,7 +19,7 @@ pub(super) use std::{
 };
 
 #[cfg(feature = "model")]
-pub(super) use model::{APPLIER_LOOKS, APPLIER_PEERS, Instant, lock_short, thread};
+pub(super) use model::{APPLIER_LOOKS, APPLIER_PEERS, Instant, LEFT_MAX, lock_short, thread};
 #[cfg(feature = "model")]
 pub(super) use shuttle::sync::{
     Condvar, Mutex, MutexGuard,
@@ -40,6 +40,9 @@ pub(super) const APPLIER_PEERS: usize = 4096;
 /// Times that the applying thread looks for more, and lets others run, before it sleeps.
 #[cfg(not(feature = "model"))]
 pub(super) const APPLIER_LOOKS: u32 = 30;
+/// Changes that are left to that thread before an append applies some, too.
+#[cfg(not(feature = "model"))]
+pub(super) const LEFT_MAX: usize = 64;
 
 /// Takes a lock that is seldom held for long, by trying again and again before it sleeps.
 ///
@@ -100,9 +103,10 @@ mod model {
         mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::persistence) const APPLIER_PEERS: usize = 0;
+    pub(in crate::persistence) const APPLIER_PEERS: usize = 1;
     /// Few, so that schedules are short.
     pub(in crate::persistence) const APPLIER_LOOKS: u32 = 1;
+    pub(in crate::persistence) const LEFT_MAX: usize = 20;
 
     std::thread_local! {
         /// All threads of one schedule share one thread of the operating system.

@@ -97,7 +97,9 @@ impl Deferred {
         if passed.changes.is_empty() {
             std::mem::swap(&mut passed.changes, &mut self.changes);
         } else {
-            passed.changes.drain(..std::mem::take(&mut passed.applied));
+            if passed.applied >= passed.changes.len() / 2 {
+                passed.changes.drain(..std::mem::take(&mut passed.applied));
+            }
             passed.changes.append(&mut self.changes);
         }
         passed.added += std::mem::take(&mut self.added);

@@ -105,12 +105,13 @@ impl LivePeers {
         self.waiting.len()
     }
 
-    /// Applies the next few that wait, until so many leaves were copied.
-    pub(crate) fn work_on(&mut self, copies_max: usize) {
+    /// Applies the next few that wait, until so many leaves were copied; true if any was.
+    pub(crate) fn work_on(&mut self, copies_max: usize) -> bool {
         let most = if self.is_copying { FETCHED_WHILE_COPYING } else { FETCHED_MAX };
         let (applied, copied) = self.peers.apply_sure(self.waiting.next(most), copies_max);
         self.waiting.drop_first(applied);
         self.is_copying = copied > 0;
+        self.is_copying
     }
 
     fn settle(&mut self, state: &mut LiveState) {

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     super::sync::{
-        APPLIER_LOOKS, Apart, AtomicBool, AtomicUsize, Mutex, MutexGuard, lock_short,
+        APPLIER_LOOKS, Apart, AtomicBool, AtomicUsize, LEFT_MAX, Mutex, MutexGuard, lock_short,
         thread::{self, JoinHandle, Thread},
         try_lock,
     },
@@ -22,8 +22,7 @@ use crate::state::{FETCHED_MAX, LivePeers};
 /// Changes that are deferred while the commit thread waits for others to join its commit: they are
 /// applied while the disk syncs.
 const DEFERRED_WHILE_GATHERING: usize = 64;
-/// Changes that wait before an append waits for somebody else who applies some, and then applies
-/// some itself.
+/// Changes that are deferred before an append waits for somebody else who applies earlier ones.
 const DEFERRED_MAX: usize = 256;
 /// Leaves that an append copies where the thread does not keep up: more than it brings.
 const COPIES_MAX: usize = 2;
@@ -37,8 +36,10 @@ pub(super) struct Applying {
     is_awake: AtomicBool,
     /// The thread sleeps until enough is deferred.
     is_asleep: AtomicBool,
-    /// Changes that the peers received and that nobody has applied.
+    /// No more changes wait that the peers received.
     waiting: AtomicUsize,
+    /// So many wait for the peers' lock: the thread lets them have it.
+    wanted: AtomicUsize,
     thread: Mutex<Option<Thread>>,
 }
 
@@ -60,10 +61,10 @@ impl Queue {
         let applying = &self.applying;
         if applying.is_awake.load(Ordering::Relaxed) {
             let waiting = deferred.saturating_add(applying.waiting.load(Ordering::Relaxed));
-            if waiting < DEFERRED_MAX {
+            if waiting < LEFT_MAX {
                 return Task::Nothing;
             }
-            return Task::Help(self.receive(inner, lock_short(&self.peers)));
+            return Task::Help(self.receive(inner, self.peers()));
         }
         let is_asleep = applying.is_asleep.load(Ordering::Relaxed);
         let enough = if applying.one_by_one.load(Ordering::Relaxed) && !is_asleep {
@@ -81,12 +82,17 @@ impl Queue {
             applying.is_awake.store(true, Ordering::Relaxed);
             return Task::Wake;
         }
-        let peers = if deferred < DEFERRED_MAX {
-            try_lock(&self.peers)
-        } else {
-            Some(lock_short(&self.peers))
-        };
+        let peers =
+            if deferred < DEFERRED_MAX { try_lock(&self.peers) } else { Some(self.peers()) };
         peers.map_or(Task::Nothing, |peers| Task::Apply(self.receive(inner, peers)))
+    }
+
+    /// The peers, as soon as nobody else has them.
+    pub(super) fn peers(&self) -> MutexGuard<'_, Apart<LivePeers>> {
+        self.applying.wanted.fetch_add(1, Ordering::Relaxed);
+        let peers = lock_short(&self.peers);
+        self.applying.wanted.fetch_sub(1, Ordering::Relaxed);
+        peers
     }
 
     /// Has the peers receive what is deferred.
@@ -104,11 +110,8 @@ impl Queue {
         match task {
             Task::Nothing => {}
             Task::Apply(mut peers) => {
-                let one_by_one = peers.work();
-                // Looked at first: a store would take the line away from all who look.
-                if self.applying.one_by_one.load(Ordering::Relaxed) != one_by_one {
-                    self.applying.one_by_one.store(one_by_one, Ordering::Relaxed);
-                }
+                let is_copying = peers.work();
+                self.pass_one_by_one(is_copying);
             }
             Task::Help(peers) => self.work_on(peers, COPIES_MAX),
             Task::Wake => self.applying.wake(),
@@ -116,8 +119,16 @@ impl Queue {
     }
 
     fn work_on(&self, mut peers: MutexGuard<'_, Apart<LivePeers>>, copies_max: usize) {
-        peers.work_on(copies_max);
+        let is_copying = peers.work_on(copies_max);
         self.applying.waiting.store(peers.waiting(), Ordering::Relaxed);
+        self.pass_one_by_one(is_copying);
+    }
+
+    fn pass_one_by_one(&self, one_by_one: bool) {
+        // Looked at first: a store would take the line away from all who look.
+        if self.applying.one_by_one.load(Ordering::Relaxed) != one_by_one {
+            self.applying.one_by_one.store(one_by_one, Ordering::Relaxed);
+        }
     }
 
     /// Applies what is deferred until it is to stop.
@@ -125,36 +136,51 @@ impl Queue {
         *self.applying.lock() = Some(thread::current());
         let mut looks: u32 = 0;
         loop {
-            let peers = lock_short(&self.peers);
-            if peers.waiting() > 0 {
-                // A few at a time: somebody may want a view.
-                self.work_on(peers, usize::MAX);
-                looks = 0;
-                continue;
-            }
-            drop(peers);
+            self.work_off(usize::MAX);
             let mut inner = self.lock();
             let stops = stop.load(Ordering::Acquire);
-            let rests = looks >= APPLIER_LOOKS;
-            let deferred = inner.state.deferred();
-            if deferred >= FETCHED_MAX || (deferred > 0 && rests) {
-                drop(self.receive(&mut inner, lock_short(&self.peers)));
-                continue;
-            }
+            let is_enough = inner.state.deferred() >= FETCHED_MAX;
+            let rests = looks >= APPLIER_LOOKS && !is_enough;
             // Under the lock: whoever appends next knows whether to wake this thread.
             self.applying.is_awake.store(!stops && !rests, Ordering::Relaxed);
             self.applying.is_asleep.store(!stops && rests, Ordering::Relaxed);
-            drop(inner);
             if stops {
-                return;
+                let peers = self.receive(&mut inner, lock_short(&self.peers));
+                let left = peers.waiting();
+                drop(peers);
+                drop(inner);
+                // What is appended meanwhile is for those who append it.
+                return self.work_off(left);
             }
-            if rests {
-                thread::park();
+            if is_enough {
+                drop(self.receive(&mut inner, lock_short(&self.peers)));
                 looks = 0;
             } else {
+                drop(inner);
                 looks = looks.saturating_add(1);
+                if rests {
+                    thread::park();
+                    looks = 0;
+                } else {
+                    thread::yield_now();
+                }
+            }
+        }
+    }
+
+    /// Applies what the peers received, a few changes at a time, and so many times at most.
+    fn work_off(&self, times: usize) {
+        for _ in 0..times {
+            // Whoever wants them has them first.
+            while self.applying.wanted.load(Ordering::Relaxed) > 0 {
                 thread::yield_now();
             }
+            let peers = lock_short(&self.peers);
+            if peers.waiting() == 0 {
+                self.applying.waiting.store(0, Ordering::Relaxed);
+                return;
+            }
+            self.work_on(peers, usize::MAX);
         }
     }
 }
@@ -266,33 +292,78 @@ mod tests {
             assert!(is_asleep());
             append(&queue, 99);
             until("all is applied", || pending(&queue) == 0);
-            // Few are applied, too, if no more come.
-            until("it falls asleep", is_asleep);
             drop(view);
         }
         assert_eq!(counted(&queue), 3 * FETCHED_MAX as u64);
         drop(applier);
         assert!(!is_asleep() && !queue.applying.is_awake.load(Ordering::Relaxed));
+        // Without it those who append apply: one, since there was something to copy, and then sixteen.
+        assert_eq!(append(&queue, 5), 0);
         for deferred in (1..FETCHED_MAX).chain([0]) {
-            assert_eq!(append(&queue, 5), deferred, "without it those who append apply");
+            assert_eq!(append(&queue, 5), deferred);
         }
     }
 
     #[test]
-    fn it_applies_what_is_there_before_it_sleeps_or_ends() {
+    fn it_applies_what_is_there_before_it_ends() {
         let queue = Arc::new(queue(Limits::default()));
-        append(&queue, 1);
-        let applier = Applier::start(&queue).unwrap();
-        until("it is applied", || pending(&queue) == 0);
-        drop(applier);
-        // Deferred, as while a commit gathers.
+        // Left to the thread.
         queue.applying.is_awake.store(true, Ordering::Relaxed);
-        for peer in 0..2 * FETCHED_MAX {
+        for peer in 0..FETCHED_MAX + 3 {
             append(&queue, peer);
         }
         drop(Applier::start(&queue).unwrap());
-        assert!(pending(&queue) < FETCHED_MAX);
+        assert_eq!(pending(&queue), 0);
         assert!(!queue.applying.is_awake.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn it_ends_though_others_append_without_a_pause() {
+        let queue = Arc::new(queue(Limits::default()));
+        let ends = AtomicBool::new(false);
+        let appended = thread::scope(|scope| {
+            let append_all = || {
+                let mut views = Vec::new();
+                let mut count: usize = 0;
+                while !ends.load(Ordering::Relaxed) {
+                    append(&queue, count % 500);
+                    count += 1;
+                    if count.is_multiple_of(200) {
+                        views.push(queue.view());
+                    }
+                }
+                count
+            };
+            let others = [scope.spawn(append_all), scope.spawn(append_all)];
+            for _ in 0..100 {
+                drop(Applier::start(&queue).unwrap());
+                thread::yield_now();
+            }
+            ends.store(true, Ordering::Relaxed);
+            others.map(|other| other.join().unwrap()).iter().sum::<usize>()
+        });
+        assert_eq!(counted(&queue), appended as u64);
+    }
+
+    #[test]
+    fn it_and_those_who_append_apply_every_change_once() {
+        let queue = Arc::new(queue(Limits::default()));
+        let applier = Applier::start(&queue).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for number in 0..4000 {
+                        append(&queue, number);
+                        if number % 1000 == 999 {
+                            // So that leaves have to be copied.
+                            drop(queue.view());
+                        }
+                    }
+                });
+            }
+        });
+        drop(applier);
+        assert_eq!(counted(&queue), 8000);
     }
 
     #[test]
@@ -306,7 +377,7 @@ mod tests {
         let mut views = Vec::new();
         for number in 0..3000 {
             append(&queue, number);
-            assert!(pending(&queue) <= DEFERRED_MAX, "{number}: {}", pending(&queue));
+            assert!(pending(&queue) <= LEFT_MAX, "{number}: {}", pending(&queue));
             if number % 1000 == 0 {
                 views.push(queue.view());
             }

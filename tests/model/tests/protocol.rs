@@ -471,7 +471,7 @@ fn a_view_has_every_change_up_to_its_number_and_no_other() {
     });
 }
 
-/// In the model a thread that applies changes stands beside every snapshot.
+/// In the model a thread that applies changes stands beside the snapshot of any peer.
 #[test]
 fn nothing_that_is_deferred_beside_a_snapshot_is_forgotten() {
     explore(|| {
