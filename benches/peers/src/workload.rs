@@ -102,8 +102,8 @@ impl World {
         Op::new(kind, index, number)
     }
 
-    /// Goes on behind the latest time at which a peer of this state was seen: what a program tells a
-    /// store that it opens again is news.
+    /// Goes on behind the latest time at which a peer of this state was seen: what a program tells
+    /// a store that it opens again is news.
     pub fn go_on_after(&self, state: &State) {
         let times = state.peers().filter_map(|(_, row)| Some(row.seen.as_ref()?.last_seen));
         let latest = times.max().map_or(0, |latest| latest.get().timestamp_millis() - START_MS);

@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(counted(&queue), 3 * FETCHED_MAX as u64);
         drop(applier);
         assert!(!is_asleep() && !queue.applying.is_awake.load(Ordering::Relaxed));
-        // Without it those who append apply: one, since there was something to copy, and then sixteen.
+        // Without it those who append apply: one, since something was copied last, then sixteen.
         assert_eq!(append(&queue, 5), 0);
         for deferred in (1..FETCHED_MAX).chain([0]) {
             assert_eq!(append(&queue, 5), deferred);
