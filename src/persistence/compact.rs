@@ -184,7 +184,7 @@ impl Compactor {
 
     /// Spares those who append the copies of what the snapshot of a large state shares.
     fn applier_beside(&self, state: &State) -> Option<Applier> {
-        if state.counts().peers < APPLIER_PEERS {
+        if state.known_peers() < APPLIER_PEERS {
             return None;
         }
         let started = Applier::start(&self.queue);

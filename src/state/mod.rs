@@ -166,6 +166,11 @@ impl State {
         }
     }
 
+    /// Peers of which anything is known but a ban.
+    pub(crate) fn known_peers(&self) -> usize {
+        self.peers.len()
+    }
+
     /// Bytes of all DHT values and cached packages.
     #[must_use]
     pub fn value_bytes(&self) -> u64 {
