@@ -458,7 +458,7 @@ mutant applier-not-known-to-sleep src/persistence/queue/applier.rs \
     'self.applying.is_asleep.store(!stops && rests, Ordering::Relaxed);' \
     ''
 mutant applier-not-woken src/persistence/queue/applier.rs \
-    'Task::Wake => self.applying.wake(),' \
+    'Task::Wake => self.applying.thread.ring(),' \
     'Task::Wake => {}'
 mutant applier-never-helped src/persistence/queue/applier.rs \
     'if waiting < LEFT_MAX {' \

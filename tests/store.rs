@@ -114,16 +114,18 @@ async fn followers_get_every_record_in_order() {
     assert!(live.next().await.is_none());
 }
 
+/// Failed retrievals of all peers.
+fn counted(view: &View) -> u64 {
+    let rows = view.state().peers().filter_map(|(_, row)| row.reputation.as_ref());
+    rows.map(|row| row.failed_retrievals).sum()
+}
+
 #[test]
 fn a_view_beside_appends_has_every_change_up_to_its_number_and_no_other() {
     const EACH: u64 = 4000;
     let dir = tempfile::tempdir().unwrap();
     let store = P2PStatePersistence::open(dir.path().join("p2p-state.json")).unwrap();
     let peers: Vec<PeerId> = (0..40).map(peer).collect();
-    let counted = |view: &View| -> u64 {
-        let rows = view.state().peers().filter_map(|(_, row)| row.reputation.as_ref());
-        rows.map(|row| row.failed_retrievals).sum()
-    };
     std::thread::scope(|scope| {
         for producer in 0..2 {
             let (store, peers) = (&store, &peers);
@@ -158,10 +160,6 @@ async fn what_is_appended_beside_the_snapshot_of_many_peers_is_there_before_and_
     let failed = |number: u64| Change::RetrievalFailed {
         peer: PeerKey::from_text(&(number % PEERS).to_string()),
         at: Time::EPOCH,
-    };
-    let counted = |view: &View| -> u64 {
-        let rows = view.state().peers().filter_map(|(_, row)| row.reputation.as_ref());
-        rows.map(|row| row.failed_retrievals).sum()
     };
     for number in 0..PEERS {
         store.append_async(failed(number)).await.unwrap();

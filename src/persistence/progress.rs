@@ -5,13 +5,10 @@
 
 mod ack;
 
-use std::{
-    sync::{PoisonError, atomic::Ordering},
-    task::Waker,
-};
+use std::{sync::atomic::Ordering, task::Waker};
 
 use super::sync::{
-    Apart, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, lock_short, thread::Thread,
+    Apart, AtomicBool, AtomicU64, Bell, Condvar, Mutex, MutexGuard, lock_short, thread::Thread,
 };
 use crate::{Error, ErrorKind, Lsn};
 
@@ -24,7 +21,7 @@ pub(super) use ack::Reached;
 pub(super) struct Progress {
     /// Apart from the waiters' lock and from the count of those who hold this.
     told: Apart<Told>,
-    committer: Mutex<Option<Thread>>,
+    committer: Bell,
     waiting: Apart<Mutex<Waiting>>,
     changed: Condvar,
 }
@@ -184,10 +181,7 @@ impl Progress {
 
     /// Wakes the commit thread for a reason that it will find in the queue.
     pub(super) fn ring(&self) {
-        let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(thread) = committer.as_ref() {
-            thread.unpark();
-        }
+        self.committer.ring();
     }
 
     /// Asks for a sync without delay.
@@ -199,7 +193,7 @@ impl Progress {
     }
 
     pub(super) fn set_committer(&self, thread: Thread) {
-        *self.committer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        self.committer.set(thread);
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -4,9 +4,7 @@
 //! The feature `model` exists in the package of that check only, never in this one.
 
 use std::ops::{Deref, DerefMut};
-#[cfg(not(feature = "model"))]
-use std::sync::PoisonError;
-use std::sync::TryLockError;
+use std::sync::{PoisonError, TryLockError};
 #[cfg(not(feature = "model"))]
 pub(super) use std::{
     sync::{
@@ -69,6 +67,28 @@ pub(super) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
         Ok(guard) => Some(guard),
         Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
         Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// What wakes one thread.
+#[derive(Debug, Default)]
+pub(super) struct Bell(Mutex<Option<thread::Thread>>);
+
+impl Bell {
+    /// This thread is woken from now on.
+    pub(super) fn set(&self, thread: thread::Thread) {
+        *self.lock() = Some(thread);
+    }
+
+    /// Wakes the thread, if there is one.
+    pub(super) fn ring(&self) {
+        if let Some(thread) = self.lock().as_ref() {
+            thread.unpark();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<thread::Thread>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -94,9 +94,7 @@ impl LivePeers {
         } else {
             COPIES_MAX
         };
-        let most = if self.is_copying { FETCHED_WHILE_COPYING } else { FETCHED_MAX };
-        let copied = self.apply(most, copies);
-        self.is_copying = copied >= copies;
+        self.is_copying = self.apply(self.most_at_once(), copies) >= copies;
         self.is_copying
     }
 
@@ -107,10 +105,7 @@ impl LivePeers {
 
     /// Applies the next few that wait, until so many leaves were copied; true if any was.
     pub(crate) fn work_on(&mut self, copies_max: usize) -> bool {
-        let most = if self.is_copying { FETCHED_WHILE_COPYING } else { FETCHED_MAX };
-        let (applied, copied) = self.peers.apply_sure(self.waiting.next(most), copies_max);
-        self.waiting.drop_first(applied);
-        self.is_copying = copied > 0;
+        self.is_copying = self.apply_next(self.most_at_once(), copies_max) > 0;
         self.is_copying
     }
 
@@ -123,14 +118,20 @@ impl LivePeers {
     /// Applies what waits, so many at a time, until so many leaves were copied; tells how many.
     fn apply(&mut self, most: usize, copies_max: usize) -> usize {
         let mut copied = 0;
-        while copied < copies_max
-            && let next @ [_, ..] = self.waiting.next(most)
-        {
-            let (applied, copies) = self.peers.apply_sure(next, copies_max - copied);
-            self.waiting.drop_first(applied);
-            copied += copies;
+        while copied < copies_max && self.waiting.len() > 0 {
+            copied += self.apply_next(most, copies_max - copied);
         }
         copied
+    }
+
+    fn apply_next(&mut self, most: usize, copies_max: usize) -> usize {
+        let (applied, copied) = self.peers.apply_sure(self.waiting.next(most), copies_max);
+        self.waiting.drop_first(applied);
+        copied
+    }
+
+    fn most_at_once(&self) -> usize {
+        if self.is_copying { FETCHED_WHILE_COPYING } else { FETCHED_MAX }
     }
 }
 

@@ -6,13 +6,13 @@
 
 use std::{
     io,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use super::{
     super::sync::{
-        APPLIER_LOOKS, Apart, AtomicBool, AtomicUsize, LEFT_MAX, Mutex, MutexGuard, lock_short,
-        thread::{self, JoinHandle, Thread},
+        APPLIER_LOOKS, Apart, AtomicBool, AtomicUsize, Bell, LEFT_MAX, MutexGuard, lock_short,
+        thread::{self, JoinHandle},
         try_lock,
     },
     Inner, Queue,
@@ -40,7 +40,7 @@ pub(super) struct Applying {
     waiting: AtomicUsize,
     /// So many wait for the peers' lock: the thread lets them have it.
     wanted: AtomicUsize,
-    thread: Mutex<Option<Thread>>,
+    thread: Bell,
 }
 
 /// What an append does behind its change, without the queue's lock.
@@ -114,7 +114,7 @@ impl Queue {
                 self.pass_one_by_one(is_copying);
             }
             Task::Help(peers) => self.work_on(peers, COPIES_MAX),
-            Task::Wake => self.applying.wake(),
+            Task::Wake => self.applying.thread.ring(),
         }
     }
 
@@ -133,7 +133,7 @@ impl Queue {
 
     /// Applies what is deferred until it is to stop.
     fn apply_until(&self, stop: &AtomicBool) {
-        *self.applying.lock() = Some(thread::current());
+        self.applying.thread.set(thread::current());
         let mut looks: u32 = 0;
         loop {
             self.work_off(usize::MAX);
@@ -182,18 +182,6 @@ impl Queue {
             }
             self.work_on(peers, usize::MAX);
         }
-    }
-}
-
-impl Applying {
-    fn wake(&self) {
-        if let Some(thread) = self.lock().as_ref() {
-            thread.unpark();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Thread>> {
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
