@@ -16,7 +16,7 @@ fi
 
 shift
 # One of the mutants is met in few schedules only.
-export MODEL_SCHEDULES=${MODEL_SCHEDULES:-4000}
+export MODEL_SCHEDULES=${MODEL_SCHEDULES:-20000}
 wanted=" $* "
 copy=target/model/tree
 rm -rf "$copy"
