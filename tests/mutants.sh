@@ -142,8 +142,8 @@ mutant segment-header-sync src/journal/segment.rs \
 mutant prepared-segment-sync src/journal/segment.rs \
     'match self.file.sync() {' \
     'match io::Result::Ok(()) {'
-mutant snapshot-sync src/snapshot/publish.rs \
-    'file.sync()?;' \
+mutant snapshot-sync src/snapshot/temporary.rs \
+    'self.file.sync()?;' \
     ''
 mutant fallback-copy-sync src/snapshot/publish.rs \
     'return to.sync().map_err(write);' \
@@ -329,9 +329,17 @@ mutant stale-numbers-count src/journal/scan.rs \
 mutant long-record-behind-damage-unchecked src/journal/scan.rs \
     'checksums.of(start, len, seed) == Some(record.crc)' \
     'checksums.of(start, len, seed).is_some()'
-mutant snapshot-not-read-back src/snapshot/publish.rs \
-    'if (offset, hasher.finalize()) != (len, crc) {' \
-    'if (offset, hasher.finalize()) != (len, crc) && false {'
+mutant snapshot-not-read-back src/snapshot/temporary.rs \
+    'if found != (written.len, written.len, written.crc) {' \
+    'if found != (written.len, written.len, written.crc) && false {'
+mutant failed-sync-of-a-part-forgotten src/snapshot/temporary.rs \
+    'checked?;' \
+    'checked.ok();'
+mutant part-read-back-before-its-sync src/snapshot/temporary.rs \
+    'self.file.sync()?;
+        while self.len < len {' \
+    'if self.len == 0 { self.file.sync()?; }
+        while self.len < len {'
 mutant fallback-not-verified src/snapshot/publish.rs \
     'Reading::Whole(loaded) => (loaded.meta.lsn, loaded.meta.store_id) == (lsn, store_id),
         _ => false,' \

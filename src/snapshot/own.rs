@@ -2,7 +2,6 @@
 //! over JSON in general. Anything else, be it one space more, and any row that a limit keeps out,
 //! is left to the general reader in [`read`](super::read). Where both read, they read the same.
 
-mod both;
 mod peers;
 mod pieces;
 mod split;
@@ -18,6 +17,7 @@ use split::{ROW, Rows, behind_last};
 
 use super::{
     Meta,
+    both::is_worth_it,
     read::{Filling, Loaded, Seal},
 };
 use crate::{
@@ -31,7 +31,7 @@ const SHARED_BYTES_MIN: usize = 1 << 20;
 
 /// Reads a whole document; `None` if it is to be read in general.
 pub(super) fn read(bytes: &[u8], limits: Limits) -> Option<Loaded> {
-    read_by(bytes, limits, bytes.len() >= SHARED_BYTES_MIN && both::is_worth_it())
+    read_by(bytes, limits, bytes.len() >= SHARED_BYTES_MIN && is_worth_it())
 }
 
 /// As [`read`], with two threads or with one: the result is the same.

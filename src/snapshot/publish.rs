@@ -1,5 +1,4 @@
-//! Puts a snapshot into place: write beside, sync, read back, keep the old one, rename, sync the
-//! folder.
+//! Puts a snapshot into place: write it beside, keep the old one, rename, sync the folder.
 //!
 //! Whatever step fails, the old files stay in charge.
 
@@ -11,15 +10,15 @@ use std::{
 use super::{
     Meta, name,
     read::{Reading, SNAPSHOT_BYTES_MAX, read},
-    write::write,
+    temporary::{Stop, fill},
 };
 use crate::{
     Error, Lsn, StoreId,
     state::{Limits, State},
-    vfs::{Vfs, VfsFile, read_file, read_full},
+    vfs::{Vfs, read_file, read_full},
 };
 
-/// Files are read back and copied in pieces of this size.
+/// Files are copied in pieces of this size.
 const PIECE_BYTES: usize = 256 << 10;
 
 /// Where the snapshots of a store live.
@@ -69,7 +68,7 @@ pub(crate) struct Publication<'a> {
     pub(crate) meta: &'a Meta,
     pub(crate) demote: &'a Demote,
     /// Asked between pieces; when it says true nothing is published.
-    pub(crate) stop: &'a dyn Fn() -> bool,
+    pub(crate) stop: &'a Stop<'a>,
 }
 
 impl Publication<'_> {
@@ -110,22 +109,7 @@ impl Publication<'_> {
             _ => {}
         }
         let file = self.vfs.create(path)?;
-        let mut len = 0;
-        let crc = write(self.state, self.meta, &mut |piece| {
-            if (self.stop)() {
-                return Err(io::Error::from(io::ErrorKind::Interrupted));
-            }
-            file.write_at(len, piece)?;
-            len = len.saturating_add(piece.len() as u64);
-            if len > SNAPSHOT_BYTES_MAX {
-                // What the reader would refuse must not take the place of what it reads.
-                return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-            }
-            Ok(())
-        })?;
-        file.sync()?;
-        read_back(file.as_ref(), len, crc, self.stop)?;
-        Ok(len)
+        fill(file.as_ref(), self.state, self.meta, self.stop)
     }
 }
 
@@ -192,31 +176,6 @@ pub(crate) fn remove_older_fallbacks(vfs: &dyn Vfs, dir: &Path, keep: Lsn) -> Re
         }
     }
     result
-}
-
-/// What the file holds must be what was meant to be written, before an older snapshot gives way.
-fn read_back(file: &dyn VfsFile, len: u64, crc: u32, stop: &dyn Fn() -> bool) -> io::Result<()> {
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut hasher = crc32fast::Hasher::new();
-    let mut offset = 0;
-    loop {
-        if stop() {
-            return Err(io::Error::from(io::ErrorKind::Interrupted));
-        }
-        let count = read_full(file, offset, &mut piece)?;
-        hasher.update(piece.get(..count).unwrap_or_default());
-        offset = offset.saturating_add(count as u64);
-        if count < piece.len() {
-            break;
-        }
-    }
-    if (offset, hasher.finalize()) != (len, crc) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the snapshot reads back differently from what was written",
-        ));
-    }
-    Ok(())
 }
 
 /// Gives the snapshot in place a second name, or where there are no hard links a copy, so that

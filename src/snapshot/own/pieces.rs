@@ -4,7 +4,7 @@ use std::{borrow::Cow, mem};
 
 use crc32fast::Hasher;
 
-use super::{Text, both::both, peers::Peers, split::Rows};
+use super::{super::both::both, Text, peers::Peers, split::Rows};
 use crate::state::{Limits, PeersPart, State};
 
 /// No row of a peer is shorter: room is made for no more rows than the bytes can hold.
@@ -67,7 +67,11 @@ impl<'a> Pieces<'a> {
         here: impl FnOnce() -> A,
         mut there: impl FnMut() -> B + Send,
     ) -> (A, B) {
-        if self.pivot.is_some() { both(here, there) } else { (here(), there()) }
+        if self.pivot.is_some() {
+            both("peer-journal-read", here, there)
+        } else {
+            (here(), there())
+        }
     }
 }
 
