@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Error, Lsn,
-    vfs::{Vfs, VfsFile},
+    vfs::{Vfs, VfsAppend, VfsFile},
 };
 
 /// Zeros are written in pieces, so that preparing can be stopped in between.
@@ -68,9 +68,10 @@ impl Prepared {
     ) -> Result<SegmentWriter, Error> {
         let name = SegmentName { segment: header.segment, first_lsn: header.first_lsn };
         let path = dir.join(name.to_string());
+        let start = header.encode();
         let started = self
             .file
-            .write_at(0, &header.encode())
+            .write_at(0, &start)
             .and_then(|()| self.file.sync())
             .and_then(|()| vfs.rename(&self.path, &path));
         if let Err(error) = started {
@@ -82,7 +83,7 @@ impl Prepared {
             return Err(Error::io("cannot sync the journal folder", dir, error));
         }
         Ok(SegmentWriter {
-            file: self.file,
+            file: vfs.append_to(&path, self.file, &start),
             path,
             seed: header.seed(),
             header,
@@ -123,7 +124,7 @@ fn remove_leftover(vfs: &dyn Vfs, path: &Path) {
 /// The open segment.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
-    file: Box<dyn VfsFile>,
+    file: Box<dyn VfsAppend>,
     path: PathBuf,
     header: SegmentHeader,
     seed: Seed,
@@ -190,7 +191,7 @@ impl SegmentWriter {
     /// Writes one batch behind the last one. After an error nothing more may be written here.
     pub(crate) fn write(&mut self, batch: &[u8], records: u64, last_lsn: Lsn) -> Result<(), Error> {
         self.file
-            .write_at(self.offset, batch)
+            .append(batch)
             .map_err(|error| Error::io("cannot write to the journal", &self.path, error))?;
         self.offset = self.offset.saturating_add(batch.len() as u64);
         self.record_count = self.record_count.saturating_add(records);

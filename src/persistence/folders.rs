@@ -14,7 +14,7 @@ use std::{
 use super::sync::{AtomicU64, Mutex};
 use crate::{
     Error, ErrorKind,
-    vfs::{Entry, Vfs, VfsFile, VfsLock},
+    vfs::{Entry, Vfs, VfsAppend, VfsFile, VfsLock},
 };
 
 /// See the module.
@@ -78,6 +78,10 @@ impl Vfs for Folders {
 
     fn open_read_only(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
         self.disk.open_read_only(path)
+    }
+
+    fn append_to(&self, path: &Path, file: Box<dyn VfsFile>, start: &[u8]) -> Box<dyn VfsAppend> {
+        self.disk.append_to(path, file, start)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

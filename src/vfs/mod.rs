@@ -1,16 +1,19 @@
 //! The one seam between the store and the disk.
 //!
-//! Everything that touches a file goes through [`Vfs`] and [`VfsFile`]; nothing else in the crate
-//! uses `std::fs`. [`OsVfs`] is the operating system; the simulated disk of the `testing` feature
-//! is the other implementation. The traits know nothing of segments, records or snapshots.
+//! Everything that touches a file goes through [`Vfs`], [`VfsFile`] and [`VfsAppend`]; nothing else
+//! in the crate uses `std::fs`. [`OsVfs`] is the operating system; the simulated disk of the
+//! `testing` feature is the other implementation. The traits know nothing of segments, records or
+//! snapshots.
 //!
 //! This is the expert's door: a program needs it only to put the store on something that is not a
 //! file system, or to inject faults.
 
+mod append;
 mod os;
 
 use std::{fmt, io, path::Path};
 
+pub use append::VfsAppend;
 pub use os::OsVfs;
 
 /// What a directory entry is.
@@ -57,6 +60,16 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// # Errors
     /// `NotFound` if it does not exist; whatever the disk says otherwise.
     fn open_read_only(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
+
+    /// Takes over a file that begins with the bytes `start`, is durable, and has zeros behind them:
+    /// who gets it appends there, and nobody else writes to it. A disk that writes whole blocks may
+    /// write the last bytes of `start` again, and zeros behind what is appended.
+    ///
+    /// This one appends by [`VfsFile::write_at`].
+    fn append_to(&self, path: &Path, file: Box<dyn VfsFile>, start: &[u8]) -> Box<dyn VfsAppend> {
+        let _ = path;
+        Box::new(append::Appending::new(file, start.len() as u64))
+    }
 
     /// Gives a file a new name, atomically replacing what had that name.
     ///

@@ -1,4 +1,8 @@
-//! The operating system's files. The only user of `std::fs` in the crate.
+//! The operating system's files. This and the module below are the only users of `std::fs` in the
+//! crate.
+
+#[cfg(target_os = "linux")]
+mod direct;
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -7,6 +11,8 @@ use std::{
 };
 
 use super::{Entry, EntryKind, Vfs, VfsFile, VfsLock};
+#[cfg(target_os = "linux")]
+use super::{VfsAppend, append::Appending};
 
 /// The file systems of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,6 +30,18 @@ impl Vfs for OsVfs {
 
     fn open_read_only(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
         Ok(Box::new(OsFile(File::open(path)?)))
+    }
+
+    /// Around the system's cache, where it has that.
+    #[cfg(target_os = "linux")]
+    fn append_to(&self, path: &Path, file: Box<dyn VfsFile>, start: &[u8]) -> Box<dyn VfsAppend> {
+        match direct::Direct::open(path, start) {
+            Ok(direct) => Box::new(direct),
+            Err(error) => {
+                tracing::debug!(%error, path = %path.display(), "written through the cache");
+                Box::new(Appending::new(file, start.len() as u64))
+            }
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
