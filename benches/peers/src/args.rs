@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::engines::{LIMIT, LIMITS};
+
 pub const USAGE: &str = "usage: peer-journal-bench-peers [ROW ...] [OPTION ...]
        peer-journal-bench-peers check        prove with strace that every rival syncs
        peer-journal-bench-peers report       the table and plots of what was measured before
@@ -89,6 +91,7 @@ impl Args {
 
     /// True if the rival is to take part.
     pub fn wants(&self, rival: &str) -> bool {
+        let rival = if LIMITS.contains(&rival) { LIMIT } else { rival };
         self.only.as_ref().is_none_or(|only| only.iter().any(|name| name == rival))
     }
 }

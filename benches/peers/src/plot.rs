@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    engines::{LIMIT, OURS},
+    engines::{LIMITS, OURS},
     report::{Row, shown},
 };
 
@@ -43,7 +43,10 @@ pub fn bars(rows: &[&Row]) -> String {
         y += 24.0;
         let mut engines: Vec<_> = row.names().iter().map(|name| (name, row.median(name))).collect();
         engines.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-        let stores = engines.iter().filter(|(name, _)| *name != LIMIT).map(|(_, value)| *value);
+        let stores = engines
+            .iter()
+            .filter(|(name, _)| !LIMITS.contains(&name.as_str()))
+            .map(|(_, value)| *value);
         let largest = match stores.fold(0.0, f64::max) * CUT {
             0.0 => engines.iter().map(|(_, value)| *value).fold(0.0, f64::max),
             most => engines.iter().map(|(_, value)| value.min(most)).fold(0.0, f64::max),
@@ -51,7 +54,7 @@ pub fn bars(rows: &[&Row]) -> String {
         for (name, value) in engines {
             let class = match name.as_str() {
                 OURS => "ours",
-                LIMIT => "limit",
+                name if LIMITS.contains(&name) => "limit",
                 name if name.contains("not durable") => "weak",
                 _ => "other",
             };

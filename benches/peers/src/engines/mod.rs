@@ -3,6 +3,7 @@
 mod fjall;
 mod limit;
 mod lmdb;
+mod map;
 mod okay;
 mod old;
 mod raft;
@@ -11,9 +12,10 @@ mod sqlite;
 
 use std::{error::Error, path::Path, sync::Arc};
 
+use self::map::{RowMap, WithMap};
 use crate::workload::World;
 
-pub use limit::RawFile;
+pub use limit::{DirectFile, RawFile};
 pub use okay::replay as replay_okaywal;
 pub use raft::{Raft, scan as scan_raft};
 pub use sqlite::{Mode, Sqlite};
@@ -46,6 +48,11 @@ pub const DURABLE: &[&str] = &[
 
 /// What takes the place of peer-journal's own files when only the disk is measured.
 pub const LIMIT: &str = "limit";
+/// The same around the system's cache.
+pub const LIMIT_DIRECT: &str = "limit around the cache";
+/// The limit, and the least that can be read: what a state costs.
+pub const LIMIT_MAP: &str = "limit with a map";
+pub const LIMITS: [&str; 3] = [LIMIT, LIMIT_DIRECT, LIMIT_MAP];
 pub const OURS: &str = "peer-journal";
 
 /// Opens a rival in a folder of its own and fills it with the base.
@@ -54,18 +61,25 @@ pub fn open(name: &str, dir: &Path, world: &Arc<World>, relaxed: bool) -> Result
     let world = Arc::clone(world);
     let rival: Arc<dyn Rival> = match name {
         LIMIT => Arc::new(RawFile::open(dir)?),
+        LIMIT_DIRECT => Arc::new(DirectFile::open(dir)?),
+        LIMIT_MAP => {
+            Arc::new(WithMap { log: RawFile::open(dir)?, rows: RowMap::new(world.clone()) })
+        }
         "SQLite FULL" if relaxed => Arc::new(Sqlite::open(dir, world.clone(), Mode::Both)?),
         "SQLite FULL" => Arc::new(Sqlite::open(dir, world.clone(), Mode::Full)?),
         "SQLite NORMAL" => Arc::new(Sqlite::open(dir, world.clone(), Mode::Normal)?),
         "redb" => Arc::new(redb::Redb::open(dir, world.clone())?),
         "fjall" => Arc::new(fjall::Fjall::open(dir, world.clone())?),
-        "okaywal" => Arc::new(okay::Okay::open(dir, world.clone())?),
+        "okaywal" => {
+            let log = okay::Okay::open(dir, world.clone())?;
+            Arc::new(WithMap { log, rows: RowMap::new(world.clone()) })
+        }
         "raft-engine" => Arc::new(Raft::open(dir, world.clone())?),
         "LMDB" => Arc::new(lmdb::Lmdb::open(dir, world.clone(), relaxed)?),
         "old design" => Arc::new(old::Old::open(dir, world.clone())?),
         other => return Err(format!("there is no rival called {other}").into()),
     };
-    let keeps_rows = !matches!(name, LIMIT | "okaywal" | "old design");
+    let keeps_rows = !LIMITS.contains(&name) && !matches!(name, "okaywal" | "old design");
     if keeps_rows {
         let ops = world.ready(world.base_ops());
         let (last, before) = ops.split_last().ok_or("a world without peers")?;

@@ -2,7 +2,6 @@
 //! state, so a map stands beside it, as in any program that wants to read what it wrote.
 
 use std::{
-    collections::HashMap,
     io,
     path::Path,
     sync::{Arc, Mutex},
@@ -20,18 +19,12 @@ use crate::workload::{Op, World};
 pub struct Okay {
     log: Option<WriteAheadLog>,
     world: Arc<World>,
-    rows: Mutex<HashMap<Box<[u8]>, Vec<u8>>>,
 }
 
 impl Okay {
     pub fn open(dir: &Path, world: Arc<World>) -> Result<Self> {
         let log = WriteAheadLog::recover(dir.join("okaywal"), LogVoid)?;
-        let base = world.ready(world.base_ops());
-        let rows = {
-            let rows = world.rows();
-            base.iter().map(|op| (rows.key(op).into(), rows.row(op).into())).collect()
-        };
-        Ok(Self { log: Some(log), world, rows: Mutex::new(rows) })
+        Ok(Self { log: Some(log), world })
     }
 }
 
@@ -48,17 +41,6 @@ impl Rival for Okay {
             entry.write_chunk(&payload)?;
         }
         entry.commit()?;
-        let mut rows = self.rows.lock().unwrap();
-        for op in ops {
-            let (key, row) = (ready.key(op), ready.row(op));
-            match rows.get_mut(key) {
-                Some(known) => {
-                    known.clear();
-                    known.extend_from_slice(row);
-                }
-                None => drop(rows.insert(key.into(), row.into())),
-            }
-        }
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     args::Args,
-    engines::{self, LIMIT, OURS, Result},
+    engines::{self, LIMIT, LIMIT_MAP, LIMITS, OURS, Result},
     group::Group,
     ours,
     report::Row,
@@ -21,7 +21,8 @@ use crate::{
 };
 
 const PRODUCERS: [usize; 2] = [1, 2];
-const RIVALS: &[&str] = &[LIMIT, "SQLite FULL", "redb", "fjall", "okaywal", "raft-engine", "LMDB"];
+const RIVALS: &[&str] =
+    &[LIMIT, "SQLite FULL", "redb", "fjall", "okaywal", "raft-engine", "LMDB", LIMIT_MAP];
 /// Appends between two looks at the clock.
 const BURST: usize = 64;
 /// Changes that are made for each second; nobody is so fast.
@@ -43,7 +44,7 @@ pub fn run(args: &Args, world: &Arc<World>, dir: &Path) -> Result<Vec<Row>> {
         let place = dir.join(format!("relaxed-{}", name.replace(' ', "-")));
         let group = Group::start(engines::open(name, &place, world, true)?, true);
         let title = match *name {
-            LIMIT => LIMIT.to_owned(),
+            name if LIMITS.contains(&name) => name.to_owned(),
             name => format!("{}, batched", name.trim_end_matches(" FULL")),
         };
         contestants.push((title, Contestant::Batched(group)));
@@ -71,7 +72,7 @@ pub fn run(args: &Args, world: &Arc<World>, dir: &Path) -> Result<Vec<Row>> {
         row.note(
             "Rivals behind the batching writer thread, synced at least every 100 ms (okaywal at \
              every batch, since it knows nothing else; a map stands beside it, since it keeps no \
-             state). The limit writes as many bytes and keeps no state.",
+             state). The limit writes as many bytes and keeps no state, or such a map.",
         );
     }
     Ok(rows)
