@@ -42,7 +42,8 @@ impl Direct {
         let flags = OFlags::DIRECT.bits().cast_signed();
         let file = OpenOptions::new().write(true).custom_flags(flags).open(path)?;
         let memory = vec![0; BUFFER_BYTES + BLOCK_BYTES];
-        let aligned = memory.as_ptr().align_offset(BLOCK_BYTES);
+        let address = memory.as_ptr().addr();
+        let aligned = address.next_multiple_of(BLOCK_BYTES) - address;
         let mut direct = Self { file, memory, aligned, filled: 0, offset: 0 };
         let (blocks, unfinished) = start.as_chunks::<BLOCK_BYTES>();
         direct.offset = blocks.as_flattened().len() as u64;
@@ -74,7 +75,7 @@ impl Direct {
         let blocks = self.memory.get(start..start.saturating_add(end)).unwrap_or_default();
         match self.file.write_all_at(blocks, offset) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                // Nothing was written: this disk wants other blocks than these, or none at all.
+                // This disk wants other blocks than these, or none at all. All of them go again.
                 fcntl_setfl(&self.file, fcntl_getfl(&self.file)? - OFlags::DIRECT)?;
                 self.file.write_all_at(blocks, offset)?;
             }
