@@ -255,8 +255,11 @@ mutant removed-before-renamed src/snapshot/publish.rs \
     'let _gone = vfs.remove(&places.state_file);
         vfs.rename(&temporary, &places.state_file).map_err(|error| {'
 mutant renamed-before-written src/snapshot/publish.rs \
-    'file.sync()?;' \
-    'self.vfs.rename(path, &self.places.state_file)?; file.sync()?; self.vfs.rename(&self.places.state_file, path)?;'
+    'fill(file.as_ref(), self.state, self.meta, self.stop)' \
+    'self.vfs.rename(path, &self.places.state_file)?;
+        let bytes = fill(file.as_ref(), self.state, self.meta, self.stop)?;
+        self.vfs.rename(&self.places.state_file, path)?;
+        Ok(bytes)'
 mutant deleted-before-published src/persistence/compact.rs \
     'self.publish(&state, lsn, &demote)?;
         self.progress.forget' \
